@@ -1,0 +1,155 @@
+"""The command `segtune`: its subcommands, and how whatever goes wrong in them is told.
+
+A person sees one message and an exit code, never a traceback; what is a bug of ours leaves its traceback in a file.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+import tempfile
+import time
+import traceback
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+import segtune
+from segtune.cli import config, data, evaluate, predict, train
+from segtune.core import log
+from segtune.core.errors import SegtuneError
+
+_HELP = """Fine-tune, score and run models that answer questions about images with masks.
+
+\b
+Start with:
+  segtune train quickstart                      (minutes on a laptop)
+  segtune predict runs/NAME photo.jpg "the largest red object"
+"""
+
+app = typer.Typer(
+    name="segtune",
+    help=_HELP,
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command("train")(train.train)
+app.command("evaluate")(evaluate.evaluate)
+app.command("predict")(predict.predict)
+app.add_typer(data.app, name="data")
+app.add_typer(config.app, name="config")
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"segtune {segtune.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _common(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    log.setup()
+
+
+def run() -> None:
+    """Runs the command line of this process and exits with its code."""
+    sys.exit(main(sys.argv[1:]))
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Runs one command line.
+
+    Args:
+        arguments: What stands after `segtune`.
+
+    Returns:
+        The exit code: 0 done, 1 failed, 2 wrong usage or configuration, 3 bad data or checkpoint, 130 interrupted.
+    """
+    try:
+        code = app(args=list(arguments), prog_name="segtune", standalone_mode=False)
+        sys.stdout.flush()
+    except SegtuneError as error:
+        return _fail(str(error), error.exit_code)
+    except typer.TyperException as error:
+        return _wrong_usage(error)
+    except (KeyboardInterrupt, typer.Abort):
+        return _fail("interrupted", 130)
+    except BrokenPipeError:
+        # whoever read our output has stopped; Python would complain again when it flushes at exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except Exception as error:
+        return _unexpected(error)
+    if code == 130:  # typer turns Ctrl-C into this
+        return _fail("interrupted", 130)
+    return code if isinstance(code, int) else 0
+
+
+def _fail(message: str, code: int) -> int:
+    print(f"error: {message}", file=sys.stderr)
+    return code
+
+
+def _wrong_usage(error: typer.TyperException) -> int:
+    lines = [error.format_message()]
+    context = getattr(error, "ctx", None)
+    if context is not None:
+        lines.append(f"  see: {context.command_path} --help")
+    if "." in str(getattr(error, "option_name", "")):
+        lines.append("  settings have no dashes: write optim.lr=1e-4, not --optim.lr=1e-4")
+    return _fail("\n".join(lines), error.exit_code)
+
+
+def _unexpected(error: Exception) -> int:
+    chain = list(_chain(error))
+    if any(getattr(one, "errno", None) in (errno.ENOSPC, errno.EDQUOT) for one in chain) or any(
+        "No space left on device" in str(one) for one in chain
+    ):
+        place = next((str(one.filename) for one in chain if isinstance(one, OSError) and one.filename), "")
+        return _fail(
+            "the disk is full"
+            + (f" (writing {place})" if place else "")
+            + "\n  fix: free some space, then continue with `segtune train --resume RUN`; "
+            "old runs and checkpoints/epoch-* folders are the largest files, and run.root=FOLDER chooses another disk",
+            1,
+        )
+    if isinstance(error, PermissionError) and error.filename:
+        return _fail(f"{error.filename}: {error.strerror}\n  fix: choose a place that you may read and write", 1)
+    if type(error).__name__ == "OutOfMemoryError" or isinstance(error, MemoryError):
+        first = str(error).splitlines()[0] if str(error) else "not enough memory"
+        return _fail(
+            f"out of memory\n  found: {first}\n  fix: take a smaller batch (see `segtune config show RECIPE`)", 1
+        )
+    return _internal(error)
+
+
+def _internal(error: Exception) -> int:
+    text = "".join(traceback.format_exception(error))
+    command = " ".join(sys.argv)
+    name = f"segtune-error-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}.log"
+    path = Path(tempfile.gettempdir()) / name
+    summary = f"{type(error).__name__}: {error}".splitlines()[0][:200]
+    try:
+        path.write_text(f"segtune {segtune.__version__}, Python {sys.version}\n{command}\n\n{text}", encoding="utf-8")
+    except OSError:
+        print(text, file=sys.stderr)
+        return _fail(f"internal error: {summary}", 1)
+    return _fail(f"internal error: {summary}\n  this is a bug of segtune; the details are in {path}", 1)
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    """The exception and those it came from."""
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        yield error
+        error = error.__cause__ or error.__context__

@@ -1,0 +1,67 @@
+"""`segtune train`: a run from a recipe, or the continuation of one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from segtune.core.errors import ConfigError
+from segtune.core.recipe_files import shipped_recipes
+from segtune.core.rundir import RunDir
+
+
+def train(
+    recipe: Annotated[
+        str | None, typer.Argument(metavar="RECIPE", help="Name of a shipped recipe, or a YAML or JSON file.")
+    ] = None,
+    settings: Annotated[
+        list[str] | None, typer.Argument(metavar="KEY=VALUE", help="Settings over the recipe's, e.g. optim.lr=1e-4.")
+    ] = None,
+    resume: Annotated[
+        Path | None, typer.Option("--resume", metavar="RUN", help="Continue this run directory where it stopped.")
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Check and print the configuration, train nothing.")
+    ] = False,
+) -> None:
+    """Train a model from a recipe, and score it.
+
+    \b
+    Examples:
+      segtune train quickstart
+      segtune train own data.root=photos optim.lr=1e-4 run.name=first
+      segtune train --resume runs/first
+    """
+    if resume is not None:
+        if recipe is not None or dry_run:
+            raise ConfigError("--resume stands alone: a run continues with the settings that it began with")
+        RunDir.open(resume)  # a wrong path is told before the seconds that the engine takes to load
+        from segtune import experiment
+
+        _closing(experiment.resume(resume))
+        return
+    if recipe is None or ("=" in recipe and not Path(recipe).is_file()):
+        names = ", ".join(shipped_recipes())
+        raise ConfigError("which recipe?", expected=f"one of: {names}; or the path of a YAML file", found=recipe or "")
+    from segtune.config import load_recipe
+
+    config = load_recipe(recipe, settings or [])
+    if dry_run:
+        from segtune.core.config import dump_yaml
+
+        typer.echo(dump_yaml(config), nl=False)
+        return
+    from segtune import experiment
+
+    _closing(experiment.train(config))
+
+
+def _closing(run: RunDir) -> None:
+    """Ends with where the run is and what to do with it."""
+    typer.echo(f"\nrun directory: {run.path}")
+    typer.echo("try next:")
+    typer.echo(f'  segtune predict {run.path} IMAGE.jpg "your question"')
+    typer.echo(f"  segtune evaluate {run.path} --data DIR@val")
+    typer.echo(f"  segtune config show {run.path}")

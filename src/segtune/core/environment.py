@@ -1,0 +1,98 @@
+"""What a run was made with: machine, Python, package versions and commit, told without importing anything heavy."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+PACKAGES = (
+    "segtune",
+    "torch",
+    "transformers",
+    "accelerate",
+    "peft",
+    "safetensors",
+    "tokenizers",
+    "numpy",
+    "pillow",
+    "opencv-python-headless",
+    "pydantic",
+    "bitsandbytes",
+    "torchvision",
+)
+_THREAD_VARIABLES = ("OMP_NUM_THREADS", "OMP_WAIT_POLICY", "MKL_NUM_THREADS", "CUDA_VISIBLE_DEVICES")
+
+
+def describe() -> dict[str, Any]:
+    """Describes this process and its machine.
+
+    Returns:
+        Plain JSON data: `python`, `executable`, `platform`, `cpu`, `cores` (those this process may use),
+        `memory_bytes`, `variables` (thread settings that are set), `packages` (version, or null when missing),
+        `commit` (of the source tree, null for an installed package; `-dirty` when changed) and `devices` (names of
+        accelerators, only where torch is already imported; else null).
+    """
+    return {
+        "python": platform.python_version(),
+        "executable": sys.executable,
+        "platform": platform.platform(),
+        "cpu": _cpu(),
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "memory_bytes": _memory(),
+        "variables": {name: os.environ[name] for name in _THREAD_VARIABLES if name in os.environ},
+        "packages": {name: _version(name) for name in PACKAGES},
+        "commit": _commit(Path(__file__).resolve().parents[3]),
+        "devices": _devices(),
+    }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _cpu() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        lines = []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
+
+
+def _memory() -> int | None:
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (ValueError, OSError, AttributeError):
+        return None
+
+
+def _commit(root: Path) -> str | None:
+    """The commit of the source tree at `root`; null when it only lies inside somebody else's repository."""
+    if not (root / ".git").exists():
+        return None
+
+    def git(*arguments: str) -> str:
+        command = ["git", "-C", str(root), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, timeout=10, check=True).stdout.strip()
+
+    try:
+        return git("rev-parse", "HEAD") + ("-dirty" if git("status", "--porcelain", "-uno") else "")
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+def _devices() -> list[str] | None:
+    torch = sys.modules.get("torch")  # not imported here: that alone takes seconds
+    if torch is None:
+        return None
+    if torch.cuda.is_available():
+        return [str(torch.cuda.get_device_name(index)) for index in range(torch.cuda.device_count())]
+    return []

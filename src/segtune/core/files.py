@@ -1,0 +1,155 @@
+"""Files that are either written completely or not at all, and JSON that any program can read.
+
+A file is written beside its final name, flushed to the disk and renamed, so that a crash or a full disk leaves the
+old one. Rows of a log are appended by a single write; a row torn by a crash is cut off by the next one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from segtune.core.errors import CheckpointError
+
+
+def write_bytes(path: Path | str, data: bytes) -> None:
+    """Replaces a file in one step, or leaves it as it was.
+
+    Args:
+        path: The file; missing folders above it are made.
+        data: The whole content.
+
+    Raises:
+        OSError: No space, no permission; the file is then untouched and nothing is left beside it.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with beside.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        beside.replace(path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            beside.unlink()
+        raise
+    sync_directory(path.parent)
+
+
+def write_text(path: Path | str, text: str) -> None:
+    """Replaces a UTF-8 text file in one step; see `write_bytes`."""
+    write_bytes(path, text.encode("utf-8"))
+
+
+def write_json(path: Path | str, value: Any) -> None:
+    """Replaces a JSON file in one step.
+
+    Args:
+        path: The file.
+        value: Plain data; NumPy scalars and arrays become numbers and lists, paths text, NaN and infinity null.
+    """
+    write_text(path, json.dumps(jsonable(value), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def read_json(path: Path | str) -> Any:
+    """Reads a JSON file that this package has written.
+
+    Raises:
+        CheckpointError: It is missing, unreadable or not JSON.
+    """
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise CheckpointError("cannot be read", where=str(path), found=error.strerror or str(error)) from error
+    except ValueError as error:
+        raise CheckpointError("not a JSON file", where=str(path), found=str(error)) from error
+
+
+def append_jsonl(path: Path | str, row: Mapping[str, Any]) -> None:
+    """Appends one row to a JSON Lines file, after cutting off a row that a crash had torn."""
+    rest = (json.dumps(jsonable(row), ensure_ascii=False, allow_nan=False) + "\n").encode("utf-8")
+    handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
+    try:
+        _cut_torn_row(handle)
+        while rest:  # one write, unless the disk is nearly full
+            rest = rest[os.write(handle, rest) :]
+    finally:
+        os.close(handle)
+
+
+def write_jsonl(path: Path | str, rows: Iterable[Mapping[str, Any]]) -> None:
+    """Replaces a JSON Lines file in one step; values as in `write_json`."""
+    lines = (json.dumps(jsonable(row), ensure_ascii=False, allow_nan=False) + "\n" for row in rows)
+    write_text(path, "".join(lines))
+
+
+def read_jsonl(path: Path | str) -> list[dict[str, Any]]:
+    """Reads the rows of a JSON Lines file; a last row without its line end (torn by a crash) is left out.
+
+    Raises:
+        CheckpointError: It is missing or unreadable, or a whole row is not JSON; the message has the line.
+    """
+    try:
+        text = Path(path).read_text(encoding="utf-8", errors="replace")
+    except OSError as error:
+        raise CheckpointError("cannot be read", where=str(path), found=error.strerror or str(error)) from error
+    rows = []
+    for number, line in enumerate(text.split("\n")[:-1], start=1):
+        try:
+            rows.append(json.loads(line))
+        except ValueError as error:
+            raise CheckpointError("not a row of JSON", where=f"{path}, line {number}", found=line[:80]) from error
+    return rows
+
+
+def jsonable(value: Any) -> Any:
+    """The value as plain JSON data: NumPy numbers and arrays, paths, tuples and sets converted, NaN and infinity null.
+
+    Raises:
+        TypeError: Something else, named by its type.
+    """
+    if value is None or isinstance(value, str | bool | int):
+        return value
+    if isinstance(value, float):
+        return float(value) if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {str(key): jsonable(child) for key, child in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [jsonable(child) for child in value]
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    if hasattr(value, "tolist"):
+        return jsonable(value.tolist())
+    raise TypeError(f"{type(value).__name__} cannot be written as JSON")
+
+
+def sync_directory(path: Path | str) -> None:
+    """Flushes a folder, so that a rename in it survives a power cut; file systems that cannot are left alone."""
+    with contextlib.suppress(OSError):
+        handle = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def _cut_torn_row(handle: int) -> None:
+    end = os.lseek(handle, 0, os.SEEK_END)
+    keep = end
+    while keep > 0:
+        start = max(0, keep - 4096)
+        block = os.pread(handle, keep - start, start)
+        newline = block.rfind(b"\n")
+        if newline >= 0:
+            keep = start + newline + 1
+            break
+        keep = start
+    if keep < end:
+        os.ftruncate(handle, keep)

@@ -1,0 +1,81 @@
+"""The containers in which the data layer hands examples on, free of torch.
+
+Spaces: every array here is in *original* pixels. Images are uint8 `[h, w, 3]` RGB after EXIF orientation; targets are
+uint8 `[h, w]` with 0 background, 1 target and 255 ignore.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+IGNORE = 255
+"""The value of target pixels that count neither for nor against (uint8)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """One question asked about an image.
+
+    Attributes:
+        text: The words of the user, as they stand in the data.
+        is_sentence: True for a whole sentence ("long"), False for a phrase ("short").
+        kind: What kind of thought it needs, where the source says so; else empty.
+        explanation: The explaining answer, where the source has one; else empty.
+    """
+
+    text: str
+    is_sentence: bool
+    kind: str = ""
+    explanation: str = ""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Example:
+    """One query and the mask it asks for.
+
+    Attributes:
+        id: `"<record id>#<query index>"`, unique within a split.
+        query: The question.
+        target: uint8 `[h, w]`, values 0, 1 and `IGNORE`, original pixels. May be empty (no 1 in it).
+    """
+
+    id: str
+    query: Query
+    target: np.ndarray
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Group:
+    """One image with all its examples: what a model encodes once.
+
+    Attributes:
+        id: The id of the first record of the image.
+        image: uint8 `[h, w, 3]`, RGB, original pixels.
+        examples: At least one.
+    """
+
+    id: str
+    image: np.ndarray
+    examples: tuple[Example, ...]
+
+
+class Source(Protocol):
+    """Anything that yields groups by index. The index (and the epoch, for drawn sources) decides what comes."""
+
+    name: str
+
+    def __len__(self) -> int:
+        """Number of groups."""
+        ...
+
+    def group(self, index: int, epoch: int = 0) -> Group:
+        """The group at `index`; `epoch` matters only to sources that draw afresh each epoch."""
+        ...
+
+    def ids(self, index: int) -> Sequence[str]:
+        """The example ids of the group at `index`, without reading its image."""
+        ...

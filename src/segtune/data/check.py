@@ -1,0 +1,181 @@
+"""`segtune data check`: reads a whole dataset once, counts what is there and lists everything that cannot be used.
+
+Unlike opening a source, a check decodes every image and paints every target, so damage in the middle of a file and
+targets outside their image come to light before a run depends on them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from itertools import combinations
+from pathlib import Path
+
+import numpy as np
+
+from segtune.core.errors import ConfigError, DataError
+from segtune.core.records import IGNORE, Group
+from segtune.data.bad_items import BadItem, one_line
+from segtune.data.check_report import CheckReport, Shared, SplitReport
+from segtune.data.images import content_digest
+from segtune.data.sources.annotations import normal_text
+from segtune.data.sources.reasonseg import ReasonSeg, Record
+from segtune.data.spec import LAYOUT, DataSpec, describe_directory, find_splits
+
+Progress = Callable[[str, int, int], None]
+"""Called with the split, the number of images done and their total."""
+
+_SHOWN = 3
+
+
+@dataclass(slots=True)
+class _Contents:
+    """What leakage is looked for in: pictures by digest (with a path), long and short texts."""
+
+    images: dict[str, str] = field(default_factory=dict)
+    sentences: set[str] = field(default_factory=set)
+    phrases: set[str] = field(default_factory=set)
+
+
+def check_dataset(
+    dataset: str | Path | DataSpec, root: str | Path | None = None, progress: Progress | None = None
+) -> CheckReport:
+    """Checks a dataset: all its splits, or the one that is named.
+
+    Args:
+        dataset: A spec or its text (`KIND:DIR@SPLIT`, or a directory).
+        root: The directory before relative paths of a text, and below which links must stay.
+        progress: Told after every image.
+
+    Returns:
+        The report; a dataset is in order when its `bad` is empty.
+
+    Raises:
+        ConfigError: If the text is no dataset's name, or names a stream (which has no files).
+        DataError: If the directory or split is missing, or holds nothing that can be used.
+    """
+    spec = dataset if isinstance(dataset, DataSpec) else DataSpec.parse(str(dataset), root)
+    directory = spec.directory
+    if directory is None:
+        raise ConfigError("a stream has no files to check", where=str(spec), fix="name a directory")
+    if not directory.is_dir():
+        raise DataError("the dataset's directory does not exist", where=str(spec), expected=str(directory.absolute()))
+    names = (spec.split,) if spec.split else find_splits(directory) or ("",)
+    found = [check_source(ReasonSeg(directory, name, root=root), progress) for name in names]
+    reports = tuple(report for report, _ in found)
+    if not any(report.records for report in reports):
+        bad = [item for report in reports for item in report.bad]
+        raise DataError(
+            "the directory holds nothing that can be used",
+            where=str(directory),
+            expected=LAYOUT,
+            found=describe_directory(directory) + "".join(f"\n    {item}" for item in bad[:10]),
+            fix="bring the files into this layout",
+        )
+    shared = _shared(names, [contents for _, contents in found])
+    return CheckReport(str(directory), spec.kind, reports, shared, _warnings(reports, shared))
+
+
+def check_source(source: ReasonSeg, progress: Progress | None = None) -> tuple[SplitReport, _Contents]:
+    """Decodes and paints every group of a source.
+
+    Args:
+        source: The source.
+        progress: Told after every image.
+
+    Returns:
+        The report of the split, and its contents for finding what splits share.
+    """
+    report = SplitReport(source.split, files=source.files, bad=list(source.bad))
+    report.images_without_annotation = list(source.images_without_annotation)
+    contents = _Contents()
+    sizes: list[tuple[int, int]] = []
+    fractions: list[float] = []
+    kinds: Counter[str] = Counter()
+    for index in range(len(source)):
+        records = source.group_records(index)
+        path = records[0].image.relative_to(source.directory).as_posix()
+        try:
+            group = source.group(index)
+            contents.images[content_digest(records[0].image)] = path
+        except DataError as error:
+            report.bad.append(BadItem(path, one_line(error)))
+        else:
+            sizes.append((group.image.shape[0], group.image.shape[1]))
+            _count(report, group, records)
+            kinds.update(example.query.kind for example in group.examples if example.query.kind)
+            fractions += [_fraction(example.target) for example in group.examples]
+            for example in group.examples:
+                texts = contents.sentences if example.query.is_sentence else contents.phrases
+                texts.add(normal_text(example.query.text))
+        if progress is not None:
+            progress(source.split, index + 1, len(source))
+    report.kinds = dict(sorted(kinds.items()))
+    report.bad.sort()
+    if sizes:
+        heights, widths = zip(*sizes, strict=True)
+        report.height, report.width = (min(heights), max(heights)), (min(widths), max(widths))
+        report.mean_target_fraction = math.fsum(fractions) / len(fractions)
+    return report, contents
+
+
+def _count(report: SplitReport, group: Group, records: Sequence[Record]) -> None:
+    """Adds one group to the counts of its split."""
+    report.images += 1
+    report.records += len(records)
+    height, width = group.image.shape[:2]
+    for record in records:
+        for shape in record.shapes:
+            report.shapes["flag" if shape.is_flag else "ignore" if shape.value == IGNORE else "target"] += 1
+            if not shape.is_flag:
+                over = (shape.points < -1) | (shape.points > (width + 1, height + 1))
+                report.shapes_outside += bool(over.any())
+    for example in group.examples:
+        report.queries += 1
+        report.long += example.query.is_sentence
+        report.short += not example.query.is_sentence
+        report.explanations += bool(example.query.explanation)
+        report.empty_targets += not (example.target == 1).any()
+
+
+def _fraction(target: np.ndarray) -> float:
+    """Target pixels / pixels that are not ignored, of uint8 `[h, w]`; 0 where all are ignored."""
+    counted = int((target != IGNORE).sum())
+    return int((target == 1).sum()) / counted if counted else 0.0
+
+
+def _shared(names: Sequence[str], contents: Sequence[_Contents]) -> tuple[Shared, ...]:
+    """What each two splits share, where it is anything."""
+    shared = []
+    for (first, a), (second, b) in combinations(zip(names, contents, strict=True), 2):
+        images = sorted(b.images[digest] for digest in a.images.keys() & b.images.keys())
+        sentences, phrases = len(a.sentences & b.sentences), len(a.phrases & b.phrases)
+        if images or sentences or phrases:
+            shared.append(Shared((first, second), len(images), sentences, phrases, tuple(images[:_SHOWN])))
+    return tuple(shared)
+
+
+def _warnings(reports: Sequence[SplitReport], shared: Sequence[Shared]) -> tuple[str, ...]:
+    """What is usable but probably not meant."""
+    found = []
+    for report in reports:
+        place = f"{report.split}: " if report.split else ""
+        if report.images_without_annotation:
+            names = report.images_without_annotation
+            more = ", ..." if len(names) > _SHOWN else ""
+            found.append(f"{place}{len(names)} images have no annotation: {', '.join(names[:_SHOWN])}{more}")
+        if report.shapes_outside:
+            count = report.shapes_outside
+            found.append(f"{place}{count} shapes reach outside their image (are they drawn on the image as displayed?)")
+        if report.records and report.queries == report.empty_targets:
+            found.append(f"{place}every target is empty")
+    for both in shared:
+        first, second = both.splits
+        if both.images:
+            examples = ", ".join(both.examples)
+            found.append(f"{first} and {second} share {both.images} images ({examples}), so scores flatter the model")
+        if both.sentences:
+            found.append(f"{first} and {second} share {both.sentences} sentences: {second} does not test new phrasings")
+    return tuple(found)

@@ -1,0 +1,39 @@
+"""Where data comes from and how it is drawn; free of torch."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from segtune.core.config import Config
+
+
+class AugmentConfig(Config):
+    """Joint augmentation of image and masks, drawn from (seed, epoch, index), so that workers change nothing."""
+
+    flip: float = Field(0.0, ge=0, le=1, description="chance of a mirror image; never where a text says left or right")
+    crop: float = Field(0.0, ge=0, lt=1, description="largest share of each side cut away; some target always stays")
+    color: float = Field(0.0, ge=0, lt=1, description="largest relative change of brightness, contrast and saturation")
+
+
+class SynthConfig(Config):
+    """The embedded dataset, drawn where its directory does not exist yet."""
+
+    scenes: int = Field(400, ge=10, description="scenes over all splits")
+    seed: int = Field(0, description="of the drawing; another seed is another dataset")
+
+
+class DataConfig(Config):
+    """Datasets of a run, by name (`KIND:DIR@SPLIT`)."""
+
+    train: str = Field(description="training data, e.g. reasonseg:photos@train")
+    val: str | None = Field(None, description="validation data; none means that nothing is scored")
+    root: str | None = Field(None, description="directory before relative paths")
+    synth: SynthConfig = SynthConfig()
+    stream_length: int = Field(2048, ge=1, description="images that a drawn stream calls an epoch")
+    queries_per_image: int | None = Field(None, ge=1, description="queries drawn per image and step; none means all")
+    explain: float = Field(0.0, ge=0, le=1, description="chance to answer with the explanation, where there is one")
+    max_train_images: int | None = Field(None, ge=1)
+    max_val_images: int | None = Field(None, ge=1)
+    max_bad_fraction: float = Field(0.1, ge=0, le=1, description="share of unusable items above which a run refuses")
+    num_workers: int = Field(0, ge=0)
+    augment: AugmentConfig = AugmentConfig()

@@ -1,0 +1,112 @@
+"""From a dataset's name to the source that reads or draws it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from segtune.core.errors import DataError
+from segtune.core.records import Source
+from segtune.data.bad_items import BadItem
+from segtune.data.sources.reasonseg import ReasonSeg
+from segtune.data.sources.synthetic.stream import AttributeStream
+from segtune.data.sources.synthetic.write import write_dataset
+from segtune.data.spec import LAYOUT, DataSpec, describe_directory, find_splits, is_absent
+
+_SHOWN_BAD_ITEMS = 10
+
+
+def open_source(
+    spec: DataSpec,
+    *,
+    root: str | Path | None = None,
+    seed: int = 0,
+    scenes: int = 400,
+    limit: int | None = None,
+    first_query_only: bool = False,
+    stream_length: int = 2048,
+    stream_queries: int = 4,
+) -> Source:
+    """Opens a dataset.
+
+    Args:
+        spec: Its name. A `synth` directory that is absent or empty is drawn first.
+        root: Links in the dataset must stay below this directory; the dataset's own directory if None.
+        seed: Of what is drawn (`synth` and `stream`); of no effect on files that exist.
+        scenes: Scenes of a `synth` dataset over all splits, where it is drawn.
+        limit: At most so many groups.
+        first_query_only: Only the first text of every annotation file.
+        stream_length: Groups that a stream calls an epoch.
+        stream_queries: Queries of each group of a stream.
+
+    Returns:
+        The source. One that reads files has `bad` and `files` (see `usable`).
+
+    Raises:
+        ConfigError: If a stream has no such split.
+        DataError: If the directory or split is missing, or the dataset has several splits and none is named.
+    """
+    directory = spec.directory
+    if directory is None:
+        length = stream_length if limit is None else min(limit, stream_length)
+        return AttributeStream(length=length, seed=seed, queries=stream_queries, split=spec.split)
+    if spec.kind == "synth" and is_absent(directory):
+        write_dataset(directory, scenes=scenes, seed=seed)
+    if not directory.is_dir():
+        raise DataError("the dataset's directory does not exist", where=str(spec), expected=str(directory.absolute()))
+    split = _the_split(spec, directory)
+    return ReasonSeg(directory, split, root=root, first_query_only=first_query_only, limit=limit)
+
+
+def usable(source: Source, max_bad_fraction: float = 0.1, where: str = "") -> tuple[BadItem, ...]:
+    """Makes sure that enough of a source can be used to go on without the rest.
+
+    Args:
+        source: Any source; one that keeps no list of bad items has none.
+        max_bad_fraction: The largest tolerated share of bad items among the files found, 0 to 1.
+        where: The dataset's name, for the message.
+
+    Returns:
+        The bad items, for the run to record; the source has already left them out.
+
+    Raises:
+        DataError: If more than that share is bad, or nothing is left; up to ten bad items are listed.
+    """
+    bad: tuple[BadItem, ...] = tuple(getattr(source, "bad", ()))
+    files = max(int(getattr(source, "files", len(source))), len(bad))
+    where = where or source.name
+    if len(source) and len(bad) <= max_bad_fraction * files:
+        return bad
+    listed = "".join(f"\n    {item}" for item in bad[:_SHOWN_BAD_ITEMS])
+    if len(bad) > _SHOWN_BAD_ITEMS:
+        listed += f"\n    ... and {len(bad) - _SHOWN_BAD_ITEMS} more"
+    if not len(source):
+        raise DataError(
+            "the dataset holds nothing that can be used",
+            where=where,
+            expected=LAYOUT,
+            found=f"{files} annotation files, {len(bad)} bad items{listed}",
+            fix="correct these files; `segtune data check DIR` lists every one",
+        )
+    raise DataError(
+        "too much of the dataset cannot be used",
+        where=where,
+        expected=f"at most {max_bad_fraction:.0%} bad items",
+        found=f"{len(bad)} bad items among {files} annotation files ({len(bad) / files:.0%}){listed}",
+        fix="correct these files (`segtune data check DIR` lists every one), or raise data.max_bad_fraction",
+    )
+
+
+def _the_split(spec: DataSpec, directory: Path) -> str:
+    """The split to read: the one that is named, else the only one there is."""
+    splits = find_splits(directory)
+    if spec.split in splits or (not spec.split and not splits):
+        return spec.split
+    if not spec.split and len(splits) == 1:
+        return splits[0]
+    raise DataError(
+        f"the dataset has no split {spec.split!r}" if spec.split else "the dataset has several splits: name one",
+        where=str(spec),
+        expected="one of " + ", ".join(splits) if splits else f"files directly in the directory, or{LAYOUT}",
+        found=spec.split or describe_directory(directory),
+        fix=f"for example {spec.kind}:{spec.location}@{splits[0]}" if splits else f"leave @{spec.split} away",
+    )

@@ -1,0 +1,114 @@
+"""From the names in a recipe to sources that are known to be readable.
+
+Damage in the middle of a file shows only when it is decoded; so before a run every image of a dataset on disk is
+decoded once. What cannot be read is left out, listed, counted and bounded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from segtune.core.errors import DataError
+from segtune.core.records import Group, Source
+from segtune.data.bad_items import BadItem, one_line
+from segtune.data.config import DataConfig
+from segtune.data.open import open_source, usable
+from segtune.data.spec import DataSpec
+
+
+class Subset:
+    """A source of which only some groups are used.
+
+    Args:
+        source: The whole.
+        indices: Which groups, in which order.
+    """
+
+    def __init__(self, source: Source, indices: Sequence[int]) -> None:
+        self.source, self.indices, self.name = source, tuple(indices), source.name
+
+    def __len__(self) -> int:
+        """Number of groups used."""
+        return len(self.indices)
+
+    def group(self, index: int, epoch: int = 0) -> Group:
+        """The group at `index` of those used."""
+        return self.source.group(self.indices[index], epoch)
+
+    def ids(self, index: int) -> Sequence[str]:
+        """The example ids of that group."""
+        return self.source.ids(self.indices[index])
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A readable source and what was left out of it.
+
+    Attributes:
+        spec: Its name.
+        source: What is left.
+        bad: What was left out, and why.
+        skipped_queries: Queries of images that turned out damaged when decoded.
+    """
+
+    spec: DataSpec
+    source: Source
+    bad: tuple[BadItem, ...]
+    skipped_queries: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """For `data.json`."""
+        queries = sum(len(self.source.ids(index)) for index in range(len(self.source)))
+        return {
+            "data": str(self.spec), "images": len(self.source), "queries": queries,
+            "skipped_queries": self.skipped_queries, "bad": [str(item) for item in self.bad],
+        }  # fmt: skip
+
+
+def prepare(
+    name: str, config: DataConfig, *, limit: int | None = None, seed: int = 0, first_query_only: bool = False
+) -> Prepared:
+    """Opens a dataset and makes sure that it can be read.
+
+    Args:
+        name: `KIND:DIR@SPLIT`.
+        config: Root, limits and what drawn datasets need.
+        limit: At most so many images.
+        seed: Of streams.
+        first_query_only: Only the first text of every annotation file.
+
+    Raises:
+        ConfigError: The name is malformed.
+        DataError: It is missing, or too much of it is bad; bad items are listed.
+    """
+    spec = DataSpec.parse(name, root=config.root)
+    drawn = spec.directory is None
+    source = open_source(
+        spec, root=config.root, seed=seed if drawn else config.synth.seed, scenes=config.synth.scenes, limit=limit,
+        first_query_only=first_query_only, stream_length=config.stream_length,
+        stream_queries=config.queries_per_image or 4,
+    )  # fmt: skip
+    bad = list(usable(source, config.max_bad_fraction, name))
+    if drawn:
+        return Prepared(spec, source, tuple(bad), 0)
+    readable, skipped = [], 0
+    for index in range(len(source)):
+        try:
+            source.group(index)
+            readable.append(index)
+        except DataError as error:
+            bad.append(BadItem(source.ids(index)[0].rpartition("#")[0], one_line(error)))
+            skipped += len(source.ids(index))
+    found = len(source)
+    if len(readable) < found:
+        source = Subset(source, readable)
+    if not readable or found - len(readable) > config.max_bad_fraction * found:
+        listed = "".join(f"\n    {item}" for item in bad[:10])
+        raise DataError(
+            "too many images cannot be decoded", where=name, expected=f"at most {config.max_bad_fraction:.0%}",
+            found=f"{found - len(readable)} of {found}{listed}",
+            fix="replace these files, or raise data.max_bad_fraction",
+        )  # fmt: skip
+    return Prepared(spec, source, tuple(bad), skipped)

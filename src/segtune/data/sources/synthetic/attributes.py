@@ -1,0 +1,170 @@
+"""Terse attribute phrases: the telegraphic language that the base model is pretrained on.
+
+The grammar has content words of its own, which the questions of the embedded dataset never use:
+
+    attribute   [the] [large|small] [plain|striped|dotted|checked] [COLOUR] (SHAPE | thing)
+    extreme     [the] (westmost|eastmost|northmost|southmost|largest|smallest) (GROUP | thing)
+    relation    [the] thing (west|east|north|south) of the PHRASE
+    exclusion   [the] (GROUP | thing) excluding (SHAPE | COLOUR | TEXTURE)
+
+Half of the phrases stand among filler words. A phrase is emitted only where it picks exactly one object.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from itertools import combinations
+
+import numpy as np
+
+from segtune.data.sources.synthetic.filler import FILLER_WORDS
+from segtune.data.sources.synthetic.objects import COLOURS, SHAPES, TEXTURES
+from segtune.data.sources.synthetic.predicates import (
+    DIRECTIONS,
+    SIZE_EXTREMES,
+    extreme,
+    matching,
+    only_beyond,
+    only_lacking,
+)
+from segtune.data.sources.synthetic.scene import Scene, SceneQuery
+
+KINDS: Mapping[str, float] = {"attribute": 0.45, "extreme": 0.20, "relation": 0.20, "exclusion": 0.15}
+"""The kinds of attribute phrases and how often each is drawn where the scene allows it."""
+
+_SIDES = {"left": "west", "right": "east", "above": "north", "below": "south"}
+_EXTREMES = {side: f"{word}most" for side, word in _SIDES.items()} | {size: size for size in SIZE_EXTREMES}
+_NAMED_SIZES = ("small", "large")  # a medium object is described by what else it is
+
+CONTENT_WORDS = frozenset(
+    {*SHAPES, *COLOURS, *TEXTURES, *_NAMED_SIZES, *_SIDES.values(), *_EXTREMES.values(), "thing", "excluding"}
+)
+"""Every word of the grammar but `the` and `of`."""
+
+_ORDER = ("size", "texture", "colour", "shape")
+_SUBSETS = tuple(subset for n in (1, 2, 3) for subset in combinations(_ORDER, n))
+_SUBSET_WEIGHT = np.array([{1: 3.0, 2: 2.0, 3: 0.8}[len(s)] * (1.5 if "shape" in s else 1.0) for s in _SUBSETS])
+
+Phrases = list[tuple[str, int, float]]
+"""Phrases of one kind: the words, the index of the object they pick, and a weight."""
+
+
+def _words(attributes: Mapping[str, str]) -> str:
+    """`{"colour": "red"}` -> `"red thing"`."""
+    named = [attributes[key] for key in _ORDER if key in attributes]
+    return " ".join(named if "shape" in attributes else [*named, "thing"])
+
+
+def _attribute(scene: Scene) -> Phrases:
+    """Every combination of one to three attributes that only one object has."""
+    found: list[tuple[tuple[tuple[str, str], ...], int, float]] = []
+    for index, one in enumerate(scene.objects):
+        for subset, weight in zip(_SUBSETS, _SUBSET_WEIGHT.tolist(), strict=True):
+            if "size" in subset and one.size not in _NAMED_SIZES:
+                continue
+            found.append((tuple((key, getattr(one, key)) for key in subset), index, weight))
+    count = Counter(attributes for attributes, _, _ in found)
+    return [(_words(dict(a)), index, weight) for a, index, weight in found if count[a] == 1]
+
+
+def _groups(scene: Scene, keys: Iterable[str]) -> list[tuple[dict[str, str], list[int]]]:
+    """All objects, and every group of two or more that share a value of one of `keys`."""
+    groups: list[tuple[dict[str, str], list[int]]] = [({}, list(range(len(scene.objects))))]
+    for key in keys:
+        for value in sorted({getattr(one, key) for one in scene.objects}):
+            group = matching(scene.objects, {key: value})
+            if len(group) >= 2:
+                groups.append(({key: value}, group))
+    return groups
+
+
+def _extreme(scene: Scene) -> Phrases:
+    """The furthest to each side, the largest and the smallest, of all objects or of a group."""
+    phrases: Phrases = []
+    for attributes, group in _groups(scene, ("texture", "colour", "shape")):
+        for which in (*DIRECTIONS, *SIZE_EXTREMES):
+            picked = extreme(scene.objects, group, which)
+            if picked is not None:
+                weight = 0.7 if attributes else 2.0
+                phrases.append((f"{_EXTREMES[which]} {_words(attributes)}", picked, weight))
+    return phrases
+
+
+def _relation(scene: Scene, described: Phrases) -> Phrases:
+    """The only object beyond one that is described by its attributes."""
+    phrases: Phrases = []
+    for direction in DIRECTIONS:
+        pair = only_beyond(scene.objects, direction)
+        if pair is not None:
+            anchors = [(words, weight) for words, index, weight in described if index == pair[1]]
+            total = sum(weight for _, weight in anchors)
+            for words, weight in anchors:
+                phrases.append((f"thing {_SIDES[direction]} of the {words}", pair[0], weight / total))
+    return phrases
+
+
+def _exclusion(scene: Scene) -> Phrases:
+    """The only object of a group that lacks what all the others of it have."""
+    phrases: Phrases = []
+    for attributes, group in _groups(scene, ("texture", "colour", "shape")):
+        for key in ("texture", "colour", "shape"):
+            if key in attributes:
+                continue
+            for value in sorted({getattr(scene.objects[i], key) for i in group}):
+                picked = only_lacking(scene.objects, group, key, value)
+                if picked is not None:
+                    phrases.append((f"{_words(attributes)} excluding {value}", picked, 1.0 if attributes else 2.0))
+    return phrases
+
+
+def attribute_phrases(scene: Scene) -> dict[str, Phrases]:
+    """Every phrase of the grammar that picks exactly one object of a scene, without filler, by kind."""
+    described = _attribute(scene)
+    return {
+        "attribute": described,
+        "extreme": _extreme(scene),
+        "relation": _relation(scene, described),
+        "exclusion": _exclusion(scene),
+    }
+
+
+def _dress(phrase: str, rng: np.random.Generator) -> tuple[str, bool]:
+    """A phrase with an article and filler words at random, and whether it became a sentence."""
+    words = phrase.split()
+    if rng.random() < 0.4:
+        words = ["the", *words]
+    if rng.random() < 0.5:
+        return " ".join(words), False
+    filler = [FILLER_WORDS[i] for i in rng.integers(0, len(FILLER_WORDS), int(rng.integers(1, 7)))]
+    cut = int(rng.integers(0, len(filler) + 1))
+    words = [*filler[:cut], *words, *filler[cut:]]
+    return " ".join(words), len(words) > 6
+
+
+def attribute_queries(scene: Scene, rng: np.random.Generator, count: int) -> list[SceneQuery]:
+    """Draws attribute phrases for a scene, with different targets as far as it has them.
+
+    Args:
+        scene: The scene.
+        rng: The source of chance.
+        count: How many.
+
+    Returns:
+        At most `count` queries with different phrases; fewer only where the grammar has no more to say.
+    """
+    left = attribute_phrases(scene)
+    queries: list[SceneQuery] = []
+    asked: Counter[int] = Counter()
+    while len(queries) < count and any(left.values()):
+        kinds = [kind for kind in KINDS if left[kind]]
+        share = np.array([KINDS[kind] for kind in kinds])
+        kind = kinds[int(rng.choice(len(kinds), p=share / share.sum()))]
+        fewest = min(asked[one[1]] for one in left[kind])
+        choices = [one for one in left[kind] if asked[one[1]] == fewest]
+        weight = np.array([one[2] for one in choices])
+        phrase = choices[int(rng.choice(len(choices), p=weight / weight.sum()))]
+        left[kind].remove(phrase)
+        asked[phrase[1]] += 1
+        queries.append(SceneQuery(*_dress(phrase[0], rng), kind, phrase[1]))
+    return queries

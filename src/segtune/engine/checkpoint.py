@@ -1,0 +1,239 @@
+"""Checkpoints: written completely or not at all, free of pickle, and loaded strictly.
+
+A checkpoint is a directory. It holds what trained (adapters in PEFT's own files, everything else by name in
+`trained.safetensors`), says which base it belongs to, and, where training may continue from it, holds the optimiser.
+It is written beside its place, flushed, hashed into a manifest and renamed; the previous one goes only when the new one
+is complete.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from segtune.core.errors import CheckpointError
+from segtune.core.files import sync_directory
+from segtune.models.adapters import adapter_state, load_adapter_state
+from segtune.models.trainable import canonical_name, component_of
+
+FORMAT = 1
+MANIFEST = "manifest.json"
+ABOUT = "checkpoint.json"
+TRAINED = "trained.safetensors"
+ADAPTER = "adapter_model.safetensors"
+OPTIMIZER = "optimizer.safetensors"
+STATE = "trainer_state.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """A verified checkpoint on disk.
+
+    Attributes:
+        path: The directory.
+        about: What `checkpoint.json` says: format, base, fingerprint, model and conversation config, step, epoch.
+    """
+
+    path: Path
+    about: dict[str, Any]
+
+
+def trained_state(model: nn.Module) -> dict[str, Tensor]:
+    """What trained apart from adapters, by canonical name."""
+    return {
+        canonical_name(name): parameter.detach().cpu().contiguous()
+        for name, parameter in model.named_parameters()
+        if parameter.requires_grad and component_of(name) not in ("lora", "seg_token")
+    }
+
+
+def save_checkpoint(
+    directory: Path,
+    model: nn.Module,
+    about: dict[str, Any],
+    *,
+    optimizer: dict[str, Tensor] | None = None,
+    state: dict[str, Any] | None = None,
+) -> None:
+    """Writes a checkpoint in the place of `directory`, atomically.
+
+    Args:
+        directory: Where it will be; what is there stays until the new one is complete.
+        model: What trained in it is saved.
+        about: Facts for `checkpoint.json`.
+        optimizer: Optimiser state by name, where training may continue from here.
+        state: Trainer state, likewise.
+
+    Raises:
+        OSError: No space or no permission; the old checkpoint is untouched and nothing half-written is left.
+    """
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    clean_leftovers(directory.parent)
+    beside = directory.parent / f".writing-{directory.name}-{os.getpid()}"
+    try:
+        beside.mkdir()
+        save_file(trained_state(model), beside / TRAINED)
+        adapters = adapter_state(model.vlm.vlm)  # type: ignore[union-attr]
+        if adapters:
+            save_file({name: value.cpu().contiguous() for name, value in adapters.items()}, beside / ADAPTER)
+            model.vlm.vlm.peft_config["default"].save_pretrained(beside)  # type: ignore[union-attr]
+        _write_json(beside / ABOUT, {"format": FORMAT, **about})
+        if optimizer is not None:
+            save_file(optimizer, beside / OPTIMIZER)
+        if state is not None:
+            _write_json(beside / STATE, state)
+        _seal(beside)
+    except BaseException:
+        shutil.rmtree(beside, ignore_errors=True)
+        raise
+    _exchange(beside, directory)
+
+
+def _write_json(path: Path, value: Any) -> None:
+    path.write_text(json.dumps(value, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+
+
+def _seal(directory: Path) -> None:
+    """Flushes every file to the disk, then writes the manifest, last of all."""
+    files = {}
+    for path in sorted(directory.iterdir()):
+        _flush(path)
+        files[path.name] = {"sha256": _digest(path), "bytes": path.stat().st_size}
+    _write_json(directory / MANIFEST, {"files": files})
+    _flush(directory / MANIFEST)
+    sync_directory(directory)
+
+
+def _flush(path: Path) -> None:
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _exchange(new: Path, place: Path) -> None:
+    """Renames a complete directory into its place. A crash between the two renames leaves both, under other names."""
+    old = place.parent / f".replaced-{place.name}"
+    if place.exists():
+        place.rename(old)
+    new.rename(place)
+    sync_directory(place.parent)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def clean_leftovers(checkpoints: Path) -> None:
+    """Removes what a killed process left half-written, and puts back what it had already moved aside."""
+    if not checkpoints.is_dir():
+        return
+    for replaced in checkpoints.glob(".replaced-*"):
+        place = checkpoints / replaced.name.removeprefix(".replaced-")
+        if place.exists():
+            shutil.rmtree(replaced, ignore_errors=True)
+        else:
+            replaced.rename(place)
+    for unfinished in checkpoints.glob(".writing-*"):
+        shutil.rmtree(unfinished, ignore_errors=True)
+
+
+def open_checkpoint(path: Path) -> Checkpoint:
+    """Verifies a checkpoint against its manifest.
+
+    Raises:
+        CheckpointError: It is none, or a file is missing or damaged; the file is named.
+    """
+    if not (path / MANIFEST).is_file():
+        raise CheckpointError(
+            "this is no complete checkpoint", where=str(path), expected=f"a directory with {MANIFEST}",
+            found="no such directory" if not path.exists() else f"no {MANIFEST}",
+        )  # fmt: skip
+    try:
+        listed = json.loads((path / MANIFEST).read_text(encoding="utf-8"))["files"]
+        about = json.loads((path / ABOUT).read_text(encoding="utf-8"))
+    except (OSError, ValueError, KeyError) as error:
+        raise CheckpointError("this checkpoint is damaged", where=str(path), found=str(error)) from error
+    for name, entry in listed.items():
+        file = path / name
+        if not file.is_file() or _digest(file) != entry["sha256"]:
+            raise CheckpointError(
+                "this checkpoint is damaged", where=str(file), expected=f"sha256 {entry['sha256'][:16]}…",
+                found="no such file" if not file.is_file() else "other content",
+                fix="use another checkpoint of the run (RUN@last or RUN@best), or copy it again",
+            )  # fmt: skip
+    if about.get("format") != FORMAT:
+        raise CheckpointError(
+            "this checkpoint has another format", where=str(path), expected=str(FORMAT), found=str(about.get("format"))
+        )
+    return Checkpoint(path, about)
+
+
+def load_weights(checkpoint: Checkpoint, model: nn.Module, base_fingerprint: str) -> None:
+    """Puts a checkpoint's weights into a freshly assembled model, strictly.
+
+    Args:
+        checkpoint: From `open_checkpoint`.
+        model: Assembled from the same config; changed in place.
+        base_fingerprint: `models.weights.fingerprint` of that model.
+
+    Raises:
+        CheckpointError: Another base, or names and shapes that differ; both lists are given.
+    """
+    where = str(checkpoint.path)
+    expected = trained_state(model)
+    saved = _read(checkpoint.path / TRAINED)
+    problems = [f"missing {name}" for name in expected.keys() - saved.keys()]
+    problems += [f"unexpected {name}" for name in saved.keys() - expected.keys()]
+    problems += [
+        f"{name}: shape {tuple(saved[name].shape)} instead of {tuple(expected[name].shape)}"
+        for name in expected.keys() & saved.keys()
+        if saved[name].shape != expected[name].shape
+    ]
+    if problems:
+        raise CheckpointError("this checkpoint does not fit the model", where=where, found="; ".join(problems[:20]))
+    if checkpoint.about.get("fingerprint") != base_fingerprint:
+        raise CheckpointError(
+            "this checkpoint belongs to another base", where=where,
+            expected=f"the base {checkpoint.about.get('base')} with fingerprint {checkpoint.about.get('fingerprint')}",
+            found=f"fingerprint {base_fingerprint}",
+            fix="the frozen weights changed since it was trained; restore them",
+        )  # fmt: skip
+    adapters = _read(checkpoint.path / ADAPTER) if (checkpoint.path / ADAPTER).is_file() else {}
+    load_adapter_state(model.vlm.vlm, adapters, where)  # type: ignore[union-attr, arg-type]
+    own = {canonical_name(name): parameter for name, parameter in model.named_parameters()}
+    with torch.no_grad():
+        for name, value in saved.items():
+            own[name].copy_(value)
+
+
+def load_training(checkpoint: Checkpoint) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """The optimiser's and the trainer's state.
+
+    Raises:
+        CheckpointError: This checkpoint was not made to continue from; nothing starts afresh silently.
+    """
+    missing = [name for name in (OPTIMIZER, STATE) if not (checkpoint.path / name).is_file()]
+    if missing:
+        raise CheckpointError(
+            "training cannot continue from this checkpoint", where=str(checkpoint.path),
+            expected=f"{OPTIMIZER} and {STATE}", found=f"no {' and no '.join(missing)}", fix="resume from RUN@last",
+        )  # fmt: skip
+    state = json.loads((checkpoint.path / STATE).read_text(encoding="utf-8"))
+    return _read(checkpoint.path / OPTIMIZER), state
+
+
+def _read(path: Path) -> dict[str, Tensor]:
+    try:
+        return load_file(path)
+    except Exception as error:  # safetensors raises its own type for damage, OSError for absence
+        raise CheckpointError("this file cannot be read", where=str(path), found=str(error)) from error

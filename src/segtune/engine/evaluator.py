@@ -1,0 +1,166 @@
+"""Scoring a model on a split by the protocol, with the predictions and some pictures beside the scores."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+
+from segtune.core.records import Example, Source
+from segtune.core.types import Batch
+from segtune.data.conversation import Conversation
+from segtune.data.loader import ScoringLoader
+from segtune.engine.inference import Mode, QueryAnswer, answer_batch
+from segtune.metrics.baselines import Baselines, MeanMasks
+from segtune.metrics.predictions import PredictedMasks, write_predictions
+from segtune.metrics.protocol import ProtocolScorer
+from segtune.models.reasoning import ReasoningSegmenter
+from segtune.ops.overlays import panel
+from segtune.ops.rle import rle_encode
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Evaluation:
+    """One split scored in one mode.
+
+    Attributes:
+        scorer: The scores of every query.
+        predictions: What goes into the predictions file.
+        seconds: Of model time, all queries together.
+    """
+
+    scorer: ProtocolScorer
+    predictions: list[PredictedMasks]
+    seconds: float
+
+
+def evaluate_split(
+    model: ReasoningSegmenter,
+    loader: ScoringLoader,
+    conversation: Conversation,
+    mode: Mode,
+    *,
+    max_new_tokens: int,
+    first_query_only: bool = False,
+    keep_predictions: bool = True,
+    progress: Progress | None = None,
+    observe: Callable[[Batch, list[QueryAnswer]], None] | None = None,
+) -> Evaluation:
+    """Scores every query of a split once.
+
+    Args:
+        model: The model; it is put into evaluation mode and back.
+        loader: The split.
+        conversation: Turns generated ids into words.
+        mode: `generate` or `forced`.
+        max_new_tokens: Where a generated answer is cut.
+        first_query_only: Score one query per record, as some papers do.
+        keep_predictions: Encode masks for the predictions file; validation during training needs none.
+        progress: Called with images done and images in all.
+        observe: Called with each batch and its answers, for pictures.
+
+    Returns:
+        The scores and predictions.
+    """
+    scorer = ProtocolScorer(first_query_only=first_query_only)
+    predictions: list[PredictedMasks] = []
+    device = next(model.parameters()).device
+    was_training, seconds, done = model.training, 0.0, 0
+    model.eval()
+    for batch in loader.batches():
+        started = time.perf_counter()
+        answers = answer_batch(model, batch.to(device), conversation, mode, max_new_tokens=max_new_tokens)
+        seconds += time.perf_counter() - started
+        for query, (example, answer) in enumerate(zip(batch.examples, answers, strict=True)):
+            if not scorer.wants(example.id):
+                continue
+            image_id = batch.group_ids[int(batch.group_index[query])]
+            scorer.add(
+                example.id, example.target, example.query, logits=answer.union, emitted=answer.emitted, image_id=image_id
+            )
+            if keep_predictions:
+                predictions.append(to_prediction(example.id, answer))
+        if observe is not None:
+            observe(batch, answers)
+        done += len(batch.group_ids)
+        if progress is not None:
+            progress(done, loader.length)
+    model.train(was_training)
+    return Evaluation(scorer, predictions, seconds)
+
+
+def to_prediction(example_id: str, answer: QueryAnswer) -> PredictedMasks:
+    """An answer as a line of the predictions file: binary masks as COCO RLE."""
+    return PredictedMasks(
+        id=example_id,
+        masks=tuple(rle_encode(logits > 0) for logits in answer.logits),
+        scores=answer.scores,
+        text=answer.text,
+        emitted=answer.emitted,
+    )
+
+
+def score_baselines(source: Source, training: Source | None) -> dict[str, Any]:
+    """The trivial baselines on a split: everything, nothing and, with a training split, the mean masks."""
+    means = MeanMasks()
+    if training is not None:
+        for example in _examples(training):
+            means.add(example.query.text, example.target)
+    baselines = Baselines(means)
+    for example in _examples(source):
+        baselines.add(example.query, example.target)
+    return baselines.result()
+
+
+def _examples(source: Source) -> list[Example]:
+    return [example for index in range(len(source)) for example in source.group(index).examples]
+
+
+class Pictures:
+    """Writes the first few answers of an evaluation as panels: image, truth, prediction and the words.
+
+    Args:
+        directory: Where the pictures go.
+        count: How many.
+    """
+
+    def __init__(self, directory: Path, count: int) -> None:
+        self.directory, self.left = directory, count
+
+    def observe(self, source: Source) -> Callable[[Batch, list[QueryAnswer]], None]:
+        """A function for `evaluate_split` that draws from `source`'s images."""
+        images = iter(range(len(source)))
+
+        def draw(batch: Batch, answers: list[QueryAnswer]) -> None:
+            for group in range(len(batch.group_ids)):
+                index = next(images)
+                if self.left <= 0:
+                    continue
+                image = source.group(index).image
+                for query in torch.nonzero(batch.group_index == group)[:1, 0].tolist():
+                    self._write(image, batch.examples[query], answers[query])
+
+        return draw
+
+    def _write(self, image: np.ndarray, example: Example, answer: QueryAnswer) -> None:
+        self.left -= 1
+        union = answer.union
+        prediction = None if union is None else union > 0
+        picture = panel(image, example.target, prediction, f"{example.query.text}  →  {answer.text}")
+        self.directory.mkdir(parents=True, exist_ok=True)
+        name = example.id.replace("/", "_").replace("#", "_")
+        Image.fromarray(picture).save(self.directory / f"{name}.png")
+
+
+def write_evaluation(evaluation: Evaluation, path: Path) -> None:
+    """Writes the predictions file of an evaluation."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_predictions(path, evaluation.predictions)

@@ -1,0 +1,80 @@
+"""From a batch to what the model says about each query: the one path of evaluation and prediction.
+
+Two modes, always named. `generate`: the model must ask for a mask itself. `forced`: the answer is put into its mouth,
+as the reference system does.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from segtune.core.types import Batch, Masks
+from segtune.data.conversation import Conversation
+from segtune.models.reasoning import ReasoningSegmenter
+from segtune.ops.geometry import to_original
+
+Mode = Literal["generate", "forced"]
+MODES: tuple[Mode, ...] = ("generate", "forced")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class QueryAnswer:
+    """What the model answered to one query.
+
+    Attributes:
+        text: Its words (in forced mode those it was given).
+        logits: float32 `[n, h, w]`, original pixels, one per `<SEG>`; n is 0 where it asked for no mask.
+        scores: n estimates of the IoU by the mask decoder.
+        emitted: True where the model asked for a mask itself (always true in forced mode).
+    """
+
+    text: str
+    logits: np.ndarray
+    scores: tuple[float, ...]
+    emitted: bool
+
+    @property
+    def union(self) -> np.ndarray | None:
+        """float32 `[h, w]`: the highest logit of all masks at each pixel; None without a mask."""
+        return self.logits.max(axis=0) if len(self.logits) else None
+
+
+@torch.inference_mode()
+def answer_batch(
+    model: ReasoningSegmenter, batch: Batch, conversation: Conversation, mode: Mode, *, max_new_tokens: int
+) -> list[QueryAnswer]:
+    """Asks all queries of a batch.
+
+    Args:
+        model: In evaluation mode.
+        batch: On the model's device. In forced mode its answers are read, in generate mode they are not.
+        conversation: Turns generated ids into words.
+        mode: Whether the model answers itself.
+        max_new_tokens: Where a generated answer is cut.
+
+    Returns:
+        One answer per query, masks in original pixels.
+    """
+    if mode == "generate":
+        generation = model.generate(batch, max_new_tokens=max_new_tokens)
+        texts = [conversation.text_of(ids) for ids in generation.token_ids]
+        masks = generation.masks
+    else:
+        masks = model(batch).masks
+        texts = [conversation.wording.forced_answer] * len(batch.examples)
+    return [_answer(masks, query, text, batch, mode) for query, text in enumerate(texts)]
+
+
+def _answer(masks: Masks, query: int, text: str, batch: Batch, mode: Mode) -> QueryAnswer:
+    own: Tensor = masks.query == query
+    geometry = batch.images.geometries[int(batch.group_index[query])]
+    logits = masks.logits[own]
+    scores = tuple(masks.scores[own].clamp(0, 1).tolist())
+    if not len(logits):
+        return QueryAnswer(text, np.zeros((0, *geometry.original), np.float32), (), False)
+    return QueryAnswer(text, to_original(logits, geometry).cpu().numpy(), scores, True)

@@ -1,0 +1,194 @@
+"""From a name in a command to a loaded model: a run, a checkpoint, an assembled base, or an embedded one."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import save_file
+from torch import Tensor
+
+from segtune.core.errors import CheckpointError
+from segtune.core.files import write_json
+from segtune.core.input_spec import ConversationConfig
+from segtune.data.conversation import Conversation
+from segtune.data.transforms import Transform
+from segtune.engine.checkpoint import MANIFEST, Checkpoint, clean_leftovers, load_weights, open_checkpoint
+from segtune.models.adapters import merge_adapters
+from segtune.models.config import ModelConfig, TrainSettings
+from segtune.models.reasoning import ReasoningSegmenter
+from segtune.models.weights import ASSEMBLED, EMBEDDED, Parts, assemble, base_directory, fingerprint, load_parts
+
+RUN_BASE = "run:base"
+"""A base that lies in the run directory itself (a model that was made from nothing)."""
+
+NOTHING_TRAINS = TrainSettings(
+    llm="frozen", seg_token=False, seg_projection="frozen", connector="frozen", mask_decoder="frozen"
+)
+
+
+@dataclass(slots=True)
+class Loaded:
+    """A model with what feeds it.
+
+    Attributes:
+        model: The model.
+        parts: Processor and input spec (its modules are those of `model`).
+        conversation: Wording and tokenizer.
+        transform: Groups to samples.
+        config: What the model was assembled from.
+        fingerprint: Digest of its frozen weights.
+    """
+
+    model: ReasoningSegmenter
+    parts: Parts
+    conversation: Conversation
+    transform: Transform
+    config: ModelConfig
+    fingerprint: str
+
+
+def build(config: ModelConfig, wording: ConversationConfig | None, run: Path | None = None) -> Loaded:
+    """Builds a model to train: its parts, or the model it starts from, with adapters in.
+
+    Args:
+        config: What it is made of.
+        wording: How queries are asked; None takes the base's.
+        run: The run directory, for bases that lie in it.
+
+    Raises:
+        CheckpointError: Something cannot be loaded or does not fit.
+    """
+    parts = _parts(config, wording, run)
+    model = assemble(parts, config)
+    conversation = Conversation(parts.processor, parts.input_spec)
+    transform = Transform(parts.input_spec, conversation)
+    return Loaded(model, parts, conversation, transform, config, fingerprint(model))
+
+
+def load(name: str) -> Loaded:
+    """Loads a trained model, or a base as it stands, for scoring and prediction.
+
+    Args:
+        name: A run (`RUN`, `RUN@last`), a checkpoint directory, an assembled base, or `segtune/tiny`.
+
+    Raises:
+        CheckpointError: There is no such model, or it is damaged.
+    """
+    checkpoint = find_checkpoint(name)
+    if checkpoint is None:
+        config = ModelConfig(base=name, train=NOTHING_TRAINS, **_facts_of_base(name))
+        return build(config, None)
+    config = ModelConfig.model_validate(checkpoint.about["model"])
+    wording = ConversationConfig.model_validate(checkpoint.about["conversation"])
+    loaded = build(config, wording, checkpoint.path.parent.parent)
+    load_weights(checkpoint, loaded.model, loaded.fingerprint)
+    return loaded
+
+
+def find_checkpoint(name: str) -> Checkpoint | None:
+    """The checkpoint that a name means; None where it means a base without one.
+
+    Raises:
+        CheckpointError: It means neither.
+    """
+    if name in EMBEDDED:
+        return None
+    path, _, which = name.partition("@")
+    directory = Path(path)
+    if (directory / ASSEMBLED).is_file():
+        return None
+    if (directory / MANIFEST).is_file():
+        return open_checkpoint(directory)
+    checkpoints = directory / "checkpoints"
+    if checkpoints.is_dir():
+        clean_leftovers(checkpoints)
+        present = sorted(p.name for p in checkpoints.iterdir() if (p / MANIFEST).is_file())
+        wanted = which or ("best" if "best" in present else "last")
+        if wanted in present:
+            return open_checkpoint(checkpoints / wanted)
+        raise CheckpointError(
+            f"this run has no checkpoint {wanted!r}", where=name, expected=", ".join(present) or "any checkpoint",
+            found="none" if not present else wanted, fix="train it further, or name one that is there",
+        )  # fmt: skip
+    raise CheckpointError(
+        "this is no model", where=name,
+        expected="a run directory, a checkpoint directory, a base directory, or segtune/tiny",
+        found="no such file or directory" if not directory.exists() else "none of these",
+        fix="`segtune train` makes a run; its directory is printed at the end",
+    )  # fmt: skip
+
+
+def _facts_of_base(name: str) -> dict[str, Any]:
+    """Settings that a base brings with it: they decide shapes, so nobody should have to repeat them."""
+    about = json.loads((base_directory(name) / ASSEMBLED).read_text(encoding="utf-8"))
+    return {key: about[key] for key in ("seg_hidden", "mask_features", "image_geometry") if key in about}
+
+
+def adopt_base(config: ModelConfig) -> ModelConfig:
+    """Fills in what the recipe leaves open and the base knows: the width of the `<SEG>` projection."""
+    if config.base is None or config.seg_hidden is not None:
+        return config
+    checkpoint = find_checkpoint(config.base)
+    known = checkpoint.about["model"] if checkpoint is not None else _facts_of_base(config.base)
+    return config.model_copy(update={"seg_hidden": known.get("seg_hidden")})
+
+
+def _parts(config: ModelConfig, wording: ConversationConfig | None, run: Path | None) -> Parts:
+    if config.base == RUN_BASE:
+        assert run is not None
+        return load_parts(config.model_copy(update={"base": str(run / "base")}), wording)
+    if config.base is None or find_checkpoint(config.base) is None:
+        return load_parts(config, wording)
+    start = load(config.base)
+    return merged_parts(start, config, wording)
+
+
+def merged_parts(start: Loaded, config: ModelConfig, wording: ConversationConfig | None) -> Parts:
+    """The parts of a trained model with its adapters folded in: a base for further training."""
+    if config.mask_features != start.config.mask_features:
+        raise CheckpointError(
+            "the model to start from looks at other mask features", where=str(config.base),
+            expected=f"model.mask_features={start.config.mask_features}", found=config.mask_features,
+        )  # fmt: skip
+    llava = merge_adapters(start.model.vlm.vlm)
+    spec = start.parts.input_spec
+    if wording is not None:
+        spec = replace(spec, conversation=wording)
+    parts = start.parts
+    return Parts(llava, parts.sam, parts.processor, parts.sam_processor, spec, bridge_state(start.model))
+
+
+def bridge_state(model: ReasoningSegmenter) -> dict[str, Tensor]:
+    """The weights between the two halves: `seg_projection.*` and `connector.*`."""
+    state = {f"seg_projection.{k}": v for k, v in model.seg_projection.state_dict().items()}
+    if model.connector is not None:
+        state |= {f"connector.{k}": v for k, v in model.connector.state_dict().items()}
+    return {name: value.detach().cpu().contiguous() for name, value in state.items()}
+
+
+def export_base(loaded: Loaded, directory: Path) -> None:
+    """Writes a model as a base: `vlm/` and `mask_model/` in the hub's layout, and what joins them.
+
+    Args:
+        loaded: The model; its adapters are folded in, so it cannot be trained further afterwards.
+        directory: Made if absent; files of the same names are replaced.
+    """
+    llava = merge_adapters(loaded.model.vlm.vlm)
+    llava.save_pretrained(directory / "vlm")
+    loaded.parts.processor.save_pretrained(directory / "vlm")
+    loaded.model.mask_model.sam.save_pretrained(directory / "mask_model")
+    loaded.parts.sam_processor.save_pretrained(directory / "mask_model")
+    save_file(bridge_state(loaded.model), directory / "segmentation.safetensors")
+    write_json(
+        directory / ASSEMBLED,
+        {
+            "format": 1,
+            "conversation": loaded.conversation.wording.model_dump(mode="json"),
+            "seg_hidden": loaded.config.seg_hidden,
+            "mask_features": loaded.config.mask_features,
+            "image_geometry": loaded.config.image_geometry,
+        },
+    )

@@ -1,0 +1,306 @@
+"""Training from epoch to epoch: order, validation, history, checkpoints and interruptions.
+
+What a step does stands in `step`; here is only what happens around it. Every random number is derived from the seed
+and the step or epoch, so a run that was stopped and resumed ends with the weights of one that was not.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+import resource
+import signal
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+
+from segtune.core import rundir as names
+from segtune.core.errors import Interrupted, SegtuneError
+from segtune.core.rng import derive
+from segtune.core.rundir import RunDir
+from segtune.core.types import Batch
+from segtune.data.conversation import Conversation
+from segtune.data.loader import ScoringLoader, TrainingLoader
+from segtune.engine.checkpoint import save_checkpoint
+from segtune.engine.config import EvalConfig, OptimConfig, TrainConfig
+from segtune.engine.evaluator import evaluate_split
+from segtune.engine.interrupts import Interrupts
+from segtune.engine.optim import optimizer_state
+from segtune.engine.progress import TrainingProgress
+from segtune.engine.schedule import rate_factor
+from segtune.engine.step import StepReport, train_step
+from segtune.engine.tracker import Stopwatch, Tracker
+from segtune.losses.config import LossConfig
+from segtune.losses.terms import loss_sums
+from segtune.models.reasoning import ReasoningSegmenter
+from segtune.models.trainable import train_mode
+
+
+@dataclass
+class TrainerState:
+    """Where a run stands; with weights and optimiser it is all that a resume needs.
+
+    Attributes:
+        epoch: Current epoch, from 0.
+        window: Windows of that epoch already trained on.
+        step: Optimiser steps made.
+        best: Best value so far of the key that decides; None before the first validation.
+        best_epoch: Its epoch, counted from 1.
+        skipped_in_row: Steps in a row without finite loss and gradient.
+        tracker: Sums of the current epoch.
+    """
+
+    epoch: int = 0
+    window: int = 0
+    step: int = 0
+    best: float | None = None
+    best_epoch: int = 0
+    skipped_in_row: int = 0
+    tracker: dict[str, Any] | None = None
+
+
+@dataclass
+class History:
+    """The rows of `training_history.json`."""
+
+    train: list[dict[str, Any]] = field(default_factory=list)
+    val: list[dict[str, Any]] = field(default_factory=list)
+    benchmarks: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The parts of the configuration that the loop reads."""
+
+    train: TrainConfig
+    optim: OptimConfig
+    losses: LossConfig
+    eval: EvalConfig
+    seed: int
+
+
+class Trainer:
+    """Trains one model in one run directory.
+
+    Args:
+        model: Assembled, weights loaded.
+        optimizer: Over what trains.
+        training: Training batches.
+        validation: Validation batches, or None.
+        conversation: For generated answers.
+        run: The run directory, locked.
+        settings: The configuration.
+        accelerator: Device, precision and processes.
+        about: Facts for every checkpoint.
+        state: Where to go on; fresh by default.
+        history: Rows so far.
+    """
+
+    def __init__(
+        self,
+        model: ReasoningSegmenter,
+        optimizer: torch.optim.Optimizer,
+        training: TrainingLoader,
+        validation: ScoringLoader | None,
+        conversation: Conversation,
+        run: RunDir,
+        settings: Settings,
+        accelerator: Accelerator,
+        about: dict[str, Any],
+        *,
+        state: TrainerState | None = None,
+        history: History | None = None,
+    ) -> None:
+        self.model, self.optimizer, self.training, self.validation = model, optimizer, training, validation
+        self.conversation, self.run, self.settings, self.accelerator = conversation, run, settings, accelerator
+        self.about, self.state, self.history = about, state or TrainerState(), history or History()
+        self.windows_per_epoch = math.ceil(len(training) / settings.train.accumulate)
+        self.total_steps = self.windows_per_epoch * settings.train.epochs
+        self.stopwatch = Stopwatch()
+
+    def fit(self) -> History:
+        """Trains to the end.
+
+        Returns:
+            The history.
+
+        Raises:
+            Interrupted: A signal came; everything is saved and `--resume` goes on.
+            SegtuneError: Loss or gradient stayed non-finite.
+        """
+        with Interrupts() as interrupts, TrainingProgress(self.total_steps, self.state.step) as progress:
+            while self.state.epoch < self.settings.train.epochs:
+                self._train_epoch(progress, interrupts)
+                self._end_epoch(progress)
+        return self.history
+
+    def _train_epoch(self, progress: TrainingProgress, interrupts: Interrupts) -> None:
+        state = self.state
+        tracker = Tracker.from_dict(state.tracker) if state.tracker else Tracker()
+        train_mode(self.model)
+        self.stopwatch.lap()
+        for window in self._windows():
+            # Dropout draws from the global generator: seeding it by step makes a resumed run draw the same.
+            torch.manual_seed(derive(self.settings.seed, "step", state.step))
+            rate = self.settings.optim.lr * rate_factor(state.step, self.total_steps, self.settings.optim)
+            report = train_step(
+                self.model, window, self.optimizer, rate=rate, clip=self.settings.optim.clip,
+                losses=self.settings.losses, seg_id=self.model.seg_id, accelerator=self.accelerator,
+                observe=tracker.observe,
+            )  # fmt: skip
+            self._note(report, window, tracker, rate, progress)
+            if interrupts.received is not None:
+                state.tracker = tracker.to_dict()
+                self._save_last()
+                raise self._interrupted(interrupts.received)
+        state.tracker = tracker.to_dict()
+
+    def _windows(self) -> Iterator[list[Batch]]:
+        """The windows of micro-batches of the current epoch that are still to come."""
+        accumulate = self.settings.train.accumulate
+        batches = self.training.batches(self.state.epoch, start=self.state.window * accumulate)
+        while window := list(itertools.islice(batches, accumulate)):
+            yield window
+
+    def _note(
+        self, report: StepReport, window: list[Batch], tracker: Tracker, rate: float, progress: TrainingProgress
+    ) -> None:
+        """Books a step. Reading the numbers waits for the device: the only place where that happens."""
+        state = self.state
+        terms = {name: float(value) for name, value in report.terms.items()}
+        state.step, state.window = state.step + 1, state.window + 1
+        if report.skipped:
+            state.skipped_in_row += 1
+            ids = [example.id for batch in window for example in batch.examples]
+            self.run.append_jsonl(names.METRICS, {"step": state.step, "skipped": True, "ids": ids})
+            progress.line(f"step {state.step}: loss or gradient is not finite; the step was skipped")
+            if state.skipped_in_row >= self.settings.train.max_skipped:
+                raise SegtuneError(
+                    f"{state.skipped_in_row} steps in a row gave a loss or gradient that is not finite",
+                    where=f"step {state.step}", found=f"samples {', '.join(ids[:4])}",
+                    fix="lower optim.lr, use train.precision=fp32, or look at these samples; the weights are undamaged",
+                )  # fmt: skip
+            return
+        state.skipped_in_row = 0
+        tracker.step(terms, self.stopwatch.lap())
+        if state.step % self.settings.train.log_every == 0 or state.step == self.total_steps:
+            row = {"step": state.step, "epoch": state.epoch + 1, **terms, "lr": rate, "grad_norm": float(report.grad_norm)}
+            self.run.append_jsonl(names.METRICS, row)
+        giou = tracker.iou.compute()["gIoU"] or 0.0
+        progress.step(state.epoch + 1, {"loss": terms["loss"], "ce": terms["ce"], "bce": terms["bce"],
+                                        "dice": terms["dice"], "gIoU": giou})  # fmt: skip
+
+    def _end_epoch(self, progress: TrainingProgress) -> None:
+        """Validation, history, checkpoints; then the next epoch."""
+        state, config = self.state, self.settings.train
+        epoch = state.epoch + 1
+        tracker = Tracker.from_dict(state.tracker) if state.tracker else Tracker()
+        row = self._training_row(tracker)
+        self.history.train.append({"epoch": epoch, **row})
+        values: dict[str, Any] = dict(row)
+        last_epoch = epoch == config.epochs
+        if self.validation is not None and (epoch % config.validate_every == 0 or last_epoch):
+            values |= (val := self._validate())
+            self.history.val.append({"epoch": epoch, **val})
+        self.run.write_json(self.run.epoch_metrics(epoch).name, {"epoch": epoch, **values})
+        self._write_history()
+        state.epoch, state.window, state.tracker = epoch, 0, None
+        better = self._is_better(values.get(config.best))
+        if better:
+            state.best, state.best_epoch = float(values[config.best]), epoch
+            save_checkpoint(self.run.checkpoint("best"), self.model, self._about(values))
+        self._save_last()
+        shown = {k: values[k] for k in ("loss", "gIoU", "val_loss", "val_gIoU", "val_generate_gIoU") if k in values}
+        text = "  ".join(f"{key} {value:.4f}" for key, value in shown.items() if value is not None)
+        progress.line(f"epoch {epoch}/{config.epochs}  {text}{'  (best so far)' if better else ''}")
+
+    def _training_row(self, tracker: Tracker) -> dict[str, Any]:
+        steps, seconds = max(1, tracker.steps), max(tracker.seconds, 1e-9)
+        memory, kind = peak_memory()
+        return {
+            **tracker.compute(),
+            "lr": self.settings.optim.lr * rate_factor(self.state.step - 1, self.total_steps, self.settings.optim),
+            "iter_per_sec": steps / seconds, "avg_iter_time": seconds / steps, "epoch_time": seconds,
+            "peak_memory_gb": memory, "memory_kind": kind,
+        }  # fmt: skip
+
+    def _validate(self) -> dict[str, Any]:
+        """Teacher-forced losses and metrics, and the protocol's scores in generate mode where asked for."""
+        assert self.validation is not None
+        tracker, seconds = Tracker(), Stopwatch()
+        sums: dict[str, float] = {}
+        counts = {"tokens": 0, "masks": 0}
+        self.model.eval()
+        with torch.inference_mode():
+            for batch in self.validation.batches():
+                batch = batch.to(self.accelerator.device)
+                output = self.model(batch)
+                tracker.observe(output, batch)
+                for term, value in loss_sums(output, batch, self.settings.losses).items():
+                    sums[term] = sums.get(term, 0.0) + float(value)
+                counts["tokens"] += len(output.answer_logits)
+                counts["masks"] += len(output.masks.query)
+        means = {t: v / max(1, counts["tokens" if t == "ce" else "masks"]) for t, v in sums.items()}
+        means["loss"] = sum(getattr(self.settings.losses, term) * value for term, value in means.items())
+        tracker.step(means, seconds.lap())
+        row: dict[str, Any] = tracker.compute("val_")
+        if self.settings.train.validate_generate:
+            row |= self._validate_generate()
+        train_mode(self.model)
+        return row
+
+    def _validate_generate(self) -> dict[str, Any]:
+        assert self.validation is not None
+        evaluation = evaluate_split(
+            self.model, self.validation, self.conversation, "generate",
+            max_new_tokens=self.settings.eval.max_new_tokens, keep_predictions=False,
+        )  # fmt: skip
+        metrics = evaluation.scorer.result(data="", split="val", mode="generate")["metrics"]
+        queries = max(1, len(evaluation.scorer))
+        self.history.benchmarks["avg_inference_time_s"] = evaluation.seconds / queries
+        return {
+            "val_generate_gIoU": metrics["gIoU"], "val_generate_cIoU": metrics["cIoU"],
+            "val_emission_rate": metrics["emission_rate"],
+        }  # fmt: skip
+
+    def _is_better(self, value: float | None) -> bool:
+        if self.validation is None:
+            return True  # without validation the newest is the best there is
+        if value is None:
+            return False
+        if self.state.best is None:
+            return True
+        return value > self.state.best if self.settings.train.best_goal == "max" else value < self.state.best
+
+    def _write_history(self) -> None:
+        memory, kind = peak_memory()
+        self.history.benchmarks |= {"peak_memory_gb": memory, "memory_kind": kind}
+        self.run.write_json(names.HISTORY, asdict(self.history))
+
+    def _about(self, values: dict[str, Any]) -> dict[str, Any]:
+        numbers = {k: v for k, v in values.items() if isinstance(v, int | float)}
+        return {**self.about, "epoch": self.state.epoch, "step": self.state.step, "metrics": numbers}
+
+    def _save_last(self) -> None:
+        save_checkpoint(
+            self.run.checkpoint("last"), self.model, self._about({}),
+            optimizer=optimizer_state(self.model, self.optimizer), state=asdict(self.state),
+        )  # fmt: skip
+
+    def _interrupted(self, number: int) -> Interrupted:
+        return Interrupted(
+            f"stopped by {signal.Signals(number).name} after step {self.state.step}; everything is saved",
+            signal_number=number, fix=f"go on with `segtune train --resume {self.run.path}`",
+        )  # fmt: skip
+
+
+def peak_memory() -> tuple[float, str]:
+    """Peak memory of this process in GB (1e9 bytes) and what that means: allocated on an accelerator, or resident."""
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated() / 1e9, "cuda peak allocated"
+    kilobytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return kilobytes * (1 if sys.platform == "darwin" else 1024) / 1e9, "peak resident size"

@@ -1,0 +1,160 @@
+"""One question about one image, for people and programs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+
+from segtune.core.errors import ConfigError, DataError
+from segtune.core.files import write_bytes
+from segtune.core.records import Example, Group, Query
+from segtune.data.collate import Collate
+from segtune.data.conversation import Conversation
+from segtune.data.images import open_image
+from segtune.data.transforms import Transform
+from segtune.engine.inference import answer_batch
+from segtune.models.reasoning import ReasoningSegmenter
+from segtune.ops.overlays import overlay
+from segtune.ops.rle import rle_encode
+
+SENTENCE_WORDS = 8
+"""From this many words on, or with a question mark, a query is asked as a sentence."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Prediction:
+    """What the model answered about one image.
+
+    Attributes:
+        query: The question.
+        text: The model's words.
+        masks: bool `[n, h, w]`, original pixels; n is 0 where the model asked for no mask.
+        scores: n numbers in [0, 1], the mask decoder's estimate of each IoU (0 where it never learned to estimate).
+        image: uint8 `[h, w, 3]`, the image as it was read.
+    """
+
+    query: str
+    text: str
+    masks: np.ndarray
+    scores: tuple[float, ...]
+    image: np.ndarray
+
+    @property
+    def mask(self) -> np.ndarray:
+        """bool `[h, w]`: all masks together, empty where there is none."""
+        return self.masks.any(axis=0) if len(self.masks) else np.zeros(self.image.shape[:2], bool)
+
+    def overlay(self) -> np.ndarray:
+        """uint8 `[h, w, 3]`: the mask over the image."""
+        return overlay(self.image, self.mask)
+
+    def to_coco(self) -> list[dict[str, Any]]:
+        """The masks as COCO annotations without ids: segmentation (RLE), area, bbox (x, y, width, height), score."""
+        annotations = []
+        for mask, score in zip(self.masks, self.scores, strict=True):
+            ys, xs = np.nonzero(mask)
+            box = [0, 0, 0, 0]
+            if len(xs):
+                box = [int(xs.min()), int(ys.min()), int(np.ptp(xs)) + 1, int(np.ptp(ys)) + 1]
+            annotations.append(
+                {"segmentation": rle_encode(mask), "area": int(mask.sum()), "bbox": box, "iscrowd": 0, "score": score}
+            )
+        return annotations
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything but pixels: query, text, size, scores, masks as COCO RLE, and whether a mask was asked for."""
+        return {
+            "query": self.query,
+            "text": self.text,
+            "size": list(self.image.shape[:2]),
+            "scores": list(self.scores),
+            "masks": [rle_encode(mask) for mask in self.masks],
+            "emitted": bool(len(self.masks)),
+        }
+
+    def save(self, directory: Path | str, stem: str) -> list[Path]:
+        """Writes `STEM_mask.png` (0 and 255), `STEM_overlay.png` and `STEM.json`.
+
+        Returns:
+            The three paths.
+        """
+        directory = Path(directory)
+        directory.mkdir(parents=True, exist_ok=True)
+        paths = [directory / f"{stem}_mask.png", directory / f"{stem}_overlay.png", directory / f"{stem}.json"]
+        Image.fromarray(self.mask.astype(np.uint8) * 255).save(paths[0])
+        Image.fromarray(self.overlay()).save(paths[1])
+        write_bytes(paths[2], (json.dumps(self.to_dict(), indent=2, ensure_ascii=False) + "\n").encode())
+        return paths
+
+
+class Predictor:
+    """A loaded model that answers questions; make one with `from_pretrained`.
+
+    Args:
+        model: The model, on its device.
+        conversation: Its wording and tokenizer.
+        transform: Its input.
+        max_new_tokens: Where an answer is cut.
+    """
+
+    def __init__(
+        self, model: ReasoningSegmenter, conversation: Conversation, transform: Transform, max_new_tokens: int = 32
+    ) -> None:
+        self.model, self.conversation, self.transform = model.eval(), conversation, transform
+        self.max_new_tokens = max_new_tokens
+
+    def predict(self, image: str | Path | np.ndarray | Image.Image, query: str) -> Prediction:
+        """Asks one question.
+
+        Args:
+            image: A path, a PIL image, or uint8 `[h, w, 3]` RGB.
+            query: A phrase or a sentence.
+
+        Raises:
+            DataError: The image cannot be read.
+            ConfigError: The question is empty.
+        """
+        return self.predict_many(image, [query])[0]
+
+    def predict_many(self, image: str | Path | np.ndarray | Image.Image, queries: Sequence[str]) -> list[Prediction]:
+        """Asks several questions about one image, which is encoded once; raises as `predict` does."""
+        if not queries or not all(query.strip() for query in queries):
+            raise ConfigError("the question is empty", expected='words, as in "the red car"')
+        pixels = _read(image)
+        nothing = np.zeros(pixels.shape[:2], np.uint8)
+        examples = tuple(Example(f"image#{i}", _query(text), nothing) for i, text in enumerate(queries))
+        answers = (self.conversation.wording.forced_answer,) * len(examples)
+        sample = self.transform(Group("image", pixels, examples), answers)
+        device = next(self.model.parameters()).device
+        batch = Collate(self.conversation.tokenizer.pad_token_id)([sample]).to(device)
+        with torch.inference_mode():
+            found = answer_batch(
+                self.model, batch, self.conversation, "generate", max_new_tokens=self.max_new_tokens
+            )
+        return [
+            Prediction(text, answer.text, answer.logits > 0, answer.scores, pixels)
+            for text, answer in zip(queries, found, strict=True)
+        ]
+
+
+def _query(text: str) -> Query:
+    return Query(text, is_sentence="?" in text or len(text.split()) >= SENTENCE_WORDS)
+
+
+def _read(image: str | Path | np.ndarray | Image.Image) -> np.ndarray:
+    if isinstance(image, Image.Image):
+        return np.asarray(image.convert("RGB"))
+    if isinstance(image, np.ndarray):
+        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+            raise DataError(
+                "this array is no image", expected="uint8 [h, w, 3], RGB", found=f"{image.dtype} {list(image.shape)}"
+            )
+        return image
+    return open_image(image)

@@ -1,0 +1,94 @@
+"""One optimiser step, to be read aloud."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor
+
+from segtune.core.types import Batch, SegmentationOutput
+from segtune.engine.optim import set_rate
+from segtune.losses.config import LossConfig
+from segtune.losses.terms import TERMS, Counts, count, loss_sums, weighted_total
+
+Observer = Callable[[SegmentationOutput, Batch], None]
+
+
+@dataclass(frozen=True, slots=True)
+class StepReport:
+    """What one step did. Tensors are detached and still on the device: reading them is what waits for it.
+
+    Attributes:
+        terms: The mean of each loss term over the whole window, and `loss`, their weighted sum.
+        grad_norm: Before clipping.
+        skipped: True where loss or gradient was not finite and the weights were left alone.
+    """
+
+    terms: dict[str, Tensor]
+    grad_norm: Tensor
+    skipped: bool
+
+
+def train_step(
+    model: torch.nn.Module,
+    window: Sequence[Batch],
+    optimizer: torch.optim.Optimizer,
+    *,
+    rate: float,
+    clip: float,
+    losses: LossConfig,
+    seg_id: int,
+    accelerator: Accelerator,
+    observe: Observer,
+) -> StepReport:
+    """Makes one optimiser step over a window of micro-batches.
+
+    Args:
+        model: The model, prepared by `accelerator`.
+        window: Micro-batches of this process; the step is the same however they are cut.
+        optimizer: Over what trains.
+        rate: Learning rate of this step.
+        clip: Largest gradient norm.
+        losses: Weights of the terms.
+        seg_id: Id of `<SEG>`, to count masks.
+        accelerator: Device, precision and processes.
+        observe: Called with each output, for metrics.
+
+    Returns:
+        The report of the step.
+    """
+    # a) Count what the losses are averaged over, in all micro-batches of all processes, before anything runs.
+    own = sum((count(batch, seg_id) for batch in window), Counts(0, 0))
+    totals = accelerator.reduce(torch.tensor([own.tokens, own.masks], device=accelerator.device), "sum")
+    counts = Counts(*totals.tolist())
+
+    sums = {term: torch.zeros((), device=accelerator.device) for term in TERMS}
+    for batch in window:
+        batch = batch.to(accelerator.device)
+        # b) Forward.
+        with accelerator.autocast():
+            output = model(batch)
+        # c) Losses as sums; divided by the global counts, micro-batches simply add up.
+        parts = loss_sums(output, batch, losses)
+        total = weighted_total(parts, counts, losses)
+        # d) Backward. Processes average their gradients, so each contributes its sum times their number.
+        accelerator.backward(total * accelerator.num_processes)
+        for term in TERMS:
+            sums[term] += parts[term].detach()
+        observe(output, batch)
+
+    # e) Clip; step only where everything is finite, on all processes or on none.
+    grad_norm = accelerator.clip_grad_norm_([p for g in optimizer.param_groups for p in g["params"]], clip)
+    sums = {term: accelerator.reduce(value, "sum") for term, value in sums.items()}
+    terms = {term: value / counts.of(term) for term, value in sums.items()}
+    terms["loss"] = torch.stack([getattr(losses, term) * terms[term] for term in TERMS]).sum()
+    skipped = not bool(torch.isfinite(terms["loss"]) & torch.isfinite(grad_norm))
+    if not skipped:
+        set_rate(optimizer, rate)
+        optimizer.step()
+    optimizer.zero_grad(set_to_none=True)
+    # f) Report.
+    return StepReport(terms=terms, grad_norm=grad_norm.detach(), skipped=skipped)

@@ -1,0 +1,148 @@
+"""What trains: declared in the config, applied once, shown as a table and asserted.
+
+Every parameter belongs to exactly one component; one that belongs to none is an error, and so is a component that the
+config wants to train and the model does not have. A frozen component is also kept in evaluation mode, because frozen
+modules in training mode still move their buffers and drop activations.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+
+from torch import nn
+
+from segtune.core.errors import ConfigError
+from segtune.models.config import TrainSettings
+
+# First match wins. A name is the parameter's path with PEFT's own wrappers left in.
+_COMPONENT_BY_PATTERN = (
+    ("lora_", "lora"),
+    ("trainable_tokens", "seg_token"),
+    ("vlm.vision_tower.", "vision_tower"),
+    ("vlm.multi_modal_projector.", "projector"),
+    (".embed_tokens.", "embeddings"),
+    (".lm_head.", "embeddings"),
+    ("vlm.language_model.", "llm"),
+    ("seg_projection.", "seg_projection"),
+    ("connector.", "connector"),
+    ("sam.vision_encoder.", "mask_encoder"),
+    ("sam.prompt_encoder.", "prompt_encoder"),
+    ("sam.shared_image_embedding.", "prompt_encoder"),
+    ("sam.mask_decoder.", "mask_decoder"),
+)
+
+COMPONENTS = tuple(dict.fromkeys(component for _, component in _COMPONENT_BY_PATTERN))
+
+
+def canonical_name(name: str) -> str:
+    """The path of a parameter without PEFT's wrappers: the same whether adapters are in or not."""
+    for wrapper, plain in ((".base_model.model", ""), ("vlm.vlm.model.", "vlm."), ("vlm.vlm.", "vlm.")):
+        name = name.replace(wrapper, plain)
+    return name.replace(".base_layer.", ".").replace(".token_adapter.base_layer.", ".")
+
+
+def component_of(name: str) -> str:
+    """The component that a parameter belongs to.
+
+    Args:
+        name: Its path in a `ReasoningSegmenter`.
+
+    Raises:
+        ConfigError: It belongs to none, so nobody decided whether it trains.
+    """
+    plain = "." + canonical_name(name)
+    for pattern, component in _COMPONENT_BY_PATTERN:
+        if pattern in plain:
+            return component
+    raise ConfigError("this parameter belongs to no component", where=name, expected=", ".join(COMPONENTS))
+
+
+@dataclass(frozen=True, slots=True)
+class ComponentRow:
+    """One line of the table: parameters and bytes of a component."""
+
+    component: str
+    total: int
+    trainable: int
+    frozen: int
+    bytes: int
+
+
+def apply_trainable(model: nn.Module, settings: TrainSettings) -> None:
+    """Sets `requires_grad` of every parameter as declared.
+
+    Args:
+        model: A `ReasoningSegmenter`, adapters already in.
+        settings: What trains.
+
+    Raises:
+        ConfigError: A component that should train has no parameters in this model.
+    """
+    wanted = {
+        "lora": settings.llm == "lora",
+        "llm": settings.llm == "full",
+        "seg_token": settings.seg_token and settings.embeddings == "frozen",
+        **{
+            part: getattr(settings, part) == "full"
+            for part in COMPONENTS
+            if part not in ("lora", "llm", "seg_token")
+        },
+    }
+    present = set()
+    for name, parameter in model.named_parameters():
+        component = component_of(name)
+        present.add(component)
+        parameter.requires_grad_(wanted[component] and parameter.is_floating_point())
+    # Encoder and connector exclude each other; which one there is follows from mask_features.
+    optional = {"connector", "mask_encoder"}
+    missing = [part for part, wish in wanted.items() if wish and part not in present and part not in optional]
+    if missing:
+        raise ConfigError(
+            f"nothing to train in: {', '.join(missing)}",
+            where="model.train",
+            expected="components that this model has",
+            found=", ".join(sorted(present)),
+        )
+
+
+def train_mode(model: nn.Module) -> None:
+    """Training mode for what trains, evaluation mode for what is frozen (buffers and dropout stand still)."""
+    model.train()
+    for module in model.modules():
+        parameters = list(module.parameters())
+        if parameters and not any(parameter.requires_grad for parameter in parameters):
+            module.eval()
+
+
+def table(model: nn.Module) -> list[ComponentRow]:
+    """Counts parameters and bytes by component, in a fixed order, components without parameters left out."""
+    counts = {component: [0, 0, 0] for component in COMPONENTS}
+    for name, parameter in model.named_parameters():
+        row = counts[component_of(name)]
+        row[0] += parameter.numel()
+        row[1] += parameter.numel() if parameter.requires_grad else 0
+        row[2] += parameter.numel() * parameter.element_size()
+    return [
+        ComponentRow(component, total, trainable, total - trainable, size)
+        for component, (total, trainable, size) in counts.items()
+        if total
+    ]
+
+
+def table_dict(rows: list[ComponentRow]) -> dict[str, object]:
+    """The table as `parameters.json` holds it: totals first, then by component."""
+    return {
+        "total": sum(row.total for row in rows),
+        "trainable": sum(row.trainable for row in rows),
+        "frozen": sum(row.frozen for row in rows),
+        "bytes": sum(row.bytes for row in rows),
+        "components": {row.component: {k: v for k, v in asdict(row).items() if k != "component"} for row in rows},
+    }
+
+
+def render_table(rows: list[ComponentRow]) -> str:
+    """The table as text, a line per component and one for the whole."""
+    total = ComponentRow("total", *(sum(getattr(r, k) for r in rows) for k in ("total", "trainable", "frozen", "bytes")))
+    lines = [f"{'component':<16}{'parameters':>15}{'trainable':>15}{'MB':>10}"]
+    lines += [f"{r.component:<16}{r.total:>15,}{r.trainable:>15,}{r.bytes / 1e6:>10.2f}" for r in [*rows, total]]
+    return "\n".join(lines)

@@ -1,0 +1,254 @@
+"""Loading a reasoning model by name, and refusing what does not fit.
+
+Both halves come through transformers' own `from_pretrained`, the tiny embedded ones and the 7B ones by the same code.
+transformers re-initialises missing weights with no more than a log line; here that is an error.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file
+from torch import nn
+from transformers import AutoProcessor, LlavaForConditionalGeneration, SamImageProcessorPil, SamModel
+
+from segtune.core.errors import CheckpointError
+from segtune.core.input_spec import SEG_TOKEN, ConversationConfig, InputSpec, PixelSpec
+from segtune.models.adapters import add_adapters
+from segtune.models.bridge import Connector, SegProjection
+from segtune.models.config import ModelConfig
+from segtune.models.mask_decoder import SamMaskModel
+from segtune.models.reasoning import ReasoningSegmenter
+from segtune.models.trainable import apply_trainable, canonical_name
+from segtune.models.vlm import LlavaAdapter
+
+EMBEDDED = {"segtune/tiny": "weights"}
+ASSEMBLED = "segtune.json"
+"""The file that marks a directory with `vlm/`, `mask_model/` and `segmentation.safetensors` as a base."""
+
+# Buffers that old checkpoints carry and new classes compute.
+_HARMLESS = re.compile(r"(position_ids|rotary_emb\.inv_freq)$")
+
+
+@dataclass(slots=True)
+class Parts:
+    """A loaded model before adapters: the two halves, what joins them, and how input must look."""
+
+    llava: LlavaForConditionalGeneration
+    sam: SamModel
+    processor: Any
+    sam_processor: Any
+    input_spec: InputSpec
+    bridge: dict[str, torch.Tensor]
+
+
+def base_directory(name: str) -> Path:
+    """Finds an assembled base: an embedded one by name, or a directory.
+
+    Raises:
+        CheckpointError: There is none; what one holds is said.
+    """
+    path = Path(str(files("segtune.models.tiny") / EMBEDDED[name])) if name in EMBEDDED else Path(name)
+    if not (path / ASSEMBLED).is_file():
+        raise CheckpointError(
+            "this is no model base",
+            where=name,
+            expected=f"segtune/tiny, or a directory with {ASSEMBLED}, vlm/ and mask_model/",
+            found="no such directory" if not path.exists() else f"no {ASSEMBLED} in it",
+            fix="name a base, or give model.vlm and model.mask_model",
+        )
+    return path
+
+
+def load_parts(config: ModelConfig, conversation: ConversationConfig | None = None) -> Parts:
+    """Loads both halves of a model.
+
+    Args:
+        config: Where they come from.
+        conversation: The wording; None takes the base's own, or the default where the base has none.
+
+    Raises:
+        CheckpointError: A file is missing or damaged, or weights do not fit.
+    """
+    bridge: dict[str, torch.Tensor] = {}
+    vlm_path, sam_path = config.vlm, config.mask_model
+    if config.base:
+        directory = base_directory(config.base)
+        vlm_path, sam_path = str(directory / "vlm"), str(directory / "mask_model")
+        bridge = _read_safetensors(directory / "segmentation.safetensors")
+        about = json.loads((directory / ASSEMBLED).read_text(encoding="utf-8"))
+        conversation = conversation or ConversationConfig.model_validate(about["conversation"])
+    assert vlm_path and sam_path
+    dtype = getattr(torch, config.dtype)
+    llava = load_pretrained(LlavaForConditionalGeneration, vlm_path, dtype)
+    sam = load_pretrained(SamModel, sam_path, torch.float32)
+    processor = _guarded(lambda: AutoProcessor.from_pretrained(vlm_path, backend="pil"), vlm_path)
+    sam_processor = _guarded(lambda: SamImageProcessorPil.from_pretrained(sam_path), sam_path)
+    ensure_seg_token(llava, processor.tokenizer)
+    spec = input_spec(llava, processor, sam, sam_processor, config, conversation or ConversationConfig())
+    return Parts(llava, sam, processor, sam_processor, spec, bridge)
+
+
+def load_pretrained(cls: Any, path: str, dtype: torch.dtype) -> Any:
+    """`from_pretrained`, strictly.
+
+    Args:
+        cls: A transformers model class.
+        path: Hub id or directory.
+        dtype: Of the weights.
+
+    Raises:
+        CheckpointError: Something is missing, unexpected or of another shape; the names are given.
+    """
+    model, info = _guarded(
+        lambda: cls.from_pretrained(path, dtype=dtype, output_loading_info=True, use_safetensors=True), path
+    )
+    unexpected = [name for name in info["unexpected_keys"] if not _HARMLESS.search(name)]
+    mismatched = [str(entry[0]) for entry in info["mismatched_keys"]]
+    lists = (("missing", info["missing_keys"]), ("unexpected", unexpected), ("of another shape", mismatched))
+    found = "; ".join(f"{what}: {', '.join(sorted(names)[:8])}" for what, names in lists if names)
+    if found:
+        raise CheckpointError(
+            f"these weights do not fit {cls.__name__}", where=path, found=found,
+            fix="check that the name is the one you meant; nothing was loaded",
+        )  # fmt: skip
+    return model
+
+
+def _guarded(load: Any, path: str) -> Any:
+    try:
+        return load()
+    except (OSError, ValueError, KeyError, RuntimeError, json.JSONDecodeError) as error:
+        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise CheckpointError(
+            "this checkpoint cannot be loaded",
+            where=path,
+            expected="a directory or hub id with config.json and model.safetensors in the transformers layout",
+            found=first,
+            fix="check the path; for a hub name, check the network and `hf auth login`",
+        ) from error
+
+
+def _read_safetensors(path: Path) -> dict[str, torch.Tensor]:
+    try:
+        return load_file(path)
+    except Exception as error:  # safetensors raises its own type for damage, OSError for absence
+        raise CheckpointError("this file cannot be read as safetensors", where=str(path), found=str(error)) from error
+
+
+def ensure_seg_token(llava: LlavaForConditionalGeneration, tokenizer: Any) -> int:
+    """Gives the tokenizer a `<SEG>` token and the model a row for it.
+
+    A new row starts as the mean of the others, in embedding and head. LLaVA-1.5 has 64 padding rows beyond its
+    vocabulary: the matrix is grown only where it must be and never shrunk.
+
+    Returns:
+        The id of `<SEG>`.
+    """
+    if SEG_TOKEN not in tokenizer.get_vocab():
+        tokenizer.add_tokens([SEG_TOKEN], special_tokens=True)
+        seg_id = tokenizer.convert_tokens_to_ids(SEG_TOKEN)
+        if seg_id >= llava.get_input_embeddings().weight.shape[0]:
+            llava.resize_token_embeddings(seg_id + 1, pad_to_multiple_of=64, mean_resizing=False)
+        if llava.device.type != "meta":
+            with torch.no_grad():
+                for rows in (llava.get_input_embeddings().weight, llava.lm_head.weight):
+                    rows[seg_id] = rows[:seg_id].float().mean(dim=0).to(rows.dtype)
+    return int(tokenizer.convert_tokens_to_ids(SEG_TOKEN))
+
+
+def input_spec(
+    llava: nn.Module, processor: Any, sam: SamModel, sam_processor: Any, config: ModelConfig,
+    conversation: ConversationConfig,
+) -> InputSpec:  # fmt: skip
+    """Reads from the processors and configs how input must look."""
+    adapter = LlavaAdapter(llava)
+    images = processor.image_processor
+    vlm = PixelSpec(
+        size=adapter.image_size,
+        mean=tuple(images.image_mean),
+        std=tuple(images.image_std),
+        resample=int(images.resample),
+        placement="crop" if config.image_geometry == "crop" else "center",
+    )
+    mask = None
+    if config.mask_features == "encoder":
+        mask = PixelSpec(
+            size=sam.config.vision_config.image_size,
+            mean=tuple(sam_processor.image_mean),
+            std=tuple(sam_processor.image_std),
+            resample=int(sam_processor.resample),
+            placement="corner",
+        )
+    token = processor.tokenizer.convert_ids_to_tokens(llava.config.image_token_id)
+    extra = 0 if llava.config.vision_feature_select_strategy == "default" else 1
+    return InputSpec(vlm, mask, adapter.grid**2 + extra, token, conversation)
+
+
+def assemble(parts: Parts, config: ModelConfig) -> ReasoningSegmenter:
+    """Joins loaded parts into a model with adapters in and the right things trainable.
+
+    Raises:
+        CheckpointError: The base's projection or connector has other shapes than this model.
+        ConfigError: Something asked to train does not exist.
+    """
+    tokenizer = parts.processor.tokenizer
+    seg_id = int(tokenizer.convert_tokens_to_ids(SEG_TOKEN))
+    adapter, mask_model = LlavaAdapter(parts.llava), SamMaskModel(parts.sam)
+    with torch.device(parts.llava.device):
+        projection = SegProjection(adapter.width, mask_model.width, config.seg_hidden)
+        connector = None
+        if config.mask_features == "shared":
+            connector = Connector(adapter.tower_width, mask_model.width, mask_model.grid)
+            mask_model.drop_encoder()
+    _load_bridge(projection, "seg_projection.", parts.bridge)
+    if connector is not None:
+        _load_bridge(connector, "connector.", parts.bridge)
+    adapter.vlm = add_adapters(parts.llava, config.lora, config.train, seg_id)
+    model = ReasoningSegmenter(
+        adapter, mask_model, projection, connector, seg_id=seg_id, eos_id=int(tokenizer.eos_token_id)
+    )
+    apply_trainable(model, config.train)
+    return model
+
+
+def _load_bridge(module: nn.Module, prefix: str, bridge: dict[str, torch.Tensor]) -> None:
+    """Loads a projection or connector where the base has one; a base without one means a fresh start for it."""
+    state = {name.removeprefix(prefix): value for name, value in bridge.items() if name.startswith(prefix)}
+    if not state:
+        return
+    expected = {name: tuple(value.shape) for name, value in module.state_dict().items()}
+    found = {name: tuple(value.shape) for name, value in state.items()}
+    if expected != found:
+        raise CheckpointError(
+            f"the base's {prefix.rstrip('.')} does not fit this model",
+            expected=str(expected), found=str(found),
+            fix="set model.seg_hidden as the base has it, or start from parts instead of this base",
+        )  # fmt: skip
+    module.load_state_dict(state)
+
+
+def fingerprint(model: nn.Module) -> str:
+    """A short digest of the weights that do not train: says which base a checkpoint belongs to.
+
+    Names, shapes and 16 evenly spaced values of every frozen tensor go in; that tells bases apart in a second, even
+    at 7B, where hashing every byte would take a minute.
+    """
+    digest = hashlib.sha256()
+    frozen = {canonical_name(name): p for name, p in model.named_parameters() if not p.requires_grad}
+    for name in sorted(frozen):
+        flat = frozen[name].detach().flatten()
+        digest.update(f"{name} {tuple(frozen[name].shape)} ".encode())
+        if flat.device.type != "meta" and flat.numel():
+            sample = flat[torch.linspace(0, flat.numel() - 1, min(16, flat.numel())).long().to(flat.device)]
+            digest.update(sample.float().cpu().numpy().tobytes())
+    return digest.hexdigest()[:16]
+
+

@@ -1,0 +1,76 @@
+"""Whatever goes wrong in a command becomes one message and the documented exit code."""
+
+from __future__ import annotations
+
+import errno
+import re
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from segtune.cli.main import main
+from segtune.core.errors import CheckpointError, ConfigError, DataError, Interrupted, SegtuneError
+
+
+def _fail_with(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
+    def check(dataset: str) -> None:
+        raise error
+
+    monkeypatch.setattr("segtune.data.check.check_dataset", check)
+
+
+def _wrapped() -> Exception:
+    try:
+        try:
+            raise OSError(errno.ENOSPC, "No space left on device", "runs/a/last")
+        except OSError as inner:
+            raise RuntimeError("could not save") from inner
+    except RuntimeError as outer:
+        return outer
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "message"),
+    [
+        (SegtuneError("failed"), 1, "error: failed\n"),
+        (ConfigError("bad", where="a.yaml", fix="mend it"), 2, "error: a.yaml: bad\n  fix: mend it\n"),
+        (DataError("bad"), 3, "error: bad\n"),
+        (CheckpointError("bad"), 3, "error: bad\n"),
+        (Interrupted("saved", signal_number=15), 143, "error: saved\n"),
+        (KeyboardInterrupt(), 130, "interrupted\n"),
+        (_wrapped(), 1, "error: the disk is full (writing runs/a/last)\n  fix: "),
+        (RuntimeError("Error: No space left on device (os error 28)"), 1, "error: the disk is full\n  fix: "),
+        (PermissionError(errno.EACCES, "Permission denied", "/x"), 1, "error: /x: Permission denied\n  fix: "),
+        (MemoryError(), 1, "error: out of memory\n"),
+    ],
+)
+def test_messages_and_codes(
+    error: BaseException,
+    code: int,
+    message: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    _fail_with(monkeypatch, error)
+    assert main(["data", "check", "photos"]) == code
+    captured = capsys.readouterr()
+    assert message in captured.err
+    assert "Traceback" not in captured.err
+    assert not captured.out
+
+
+def test_a_bug_leaves_its_traceback_in_a_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    _fail_with(monkeypatch, ValueError("a bug\nwith two lines"))
+    assert main(["data", "check", "photos"]) == 1
+    message = capsys.readouterr().err
+    assert message.startswith("error: internal error: ValueError: a bug\n")
+    assert "Traceback" not in message
+    path = re.search(r"(\S+\.log)", message)
+    assert path
+    text = Path(path[1]).read_text()
+    assert "Traceback" in text
+    assert "with two lines" in text

@@ -1,0 +1,215 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import Field
+
+from segtune.core import config
+from segtune.core.config import Config, load_mapping, merge, merge_overrides, validate
+from segtune.core.errors import ConfigError
+from segtune.core.yaml_files import dump_mapping
+
+
+class Optim(Config):
+    lr: float = Field(1e-3, gt=0)
+    betas: tuple[float, float] = (0.9, 0.999)
+    epochs: int = Field(3, ge=1)
+
+
+class Folder(Config):
+    kind: Literal["folder"] = "folder"
+    root: str = "."
+
+
+class Drawn(Config):
+    kind: Literal["drawn"] = "drawn"
+    scenes: int = 10
+
+
+class Run(Config):
+    name: str | None = None
+    seed: int = 0
+    note: str = ""
+
+
+class Experiment(Config):
+    run: Run = Run()
+    optim: Optim = Optim()
+    data: tuple[Folder | Drawn, ...] = ()
+    debug: bool = False
+
+
+def _write(tmp_path: Path, text: str, name: str = "recipe.yaml") -> Path:
+    path = tmp_path / name
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_yaml_is_read_as_people_mean_it(tmp_path: Path) -> None:
+    text = (
+        "a: 1e-3\nb: on\nc: no\nd: true\ne: False\nf: 12:30\ng: 2024-05-06\nh: 010\ni: -3\nj: 1.5e+2\nk:\nl: .5\nm: ~\n"
+    )
+    assert load_mapping(_write(tmp_path, text)) == {
+        "a": 1e-3,
+        "b": "on",
+        "c": "no",
+        "d": True,
+        "e": False,
+        "f": "12:30",
+        "g": "2024-05-06",
+        "h": "010",
+        "i": -3,
+        "j": 150.0,
+        "k": None,
+        "l": 0.5,
+        "m": None,
+    }
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "message"),
+    [
+        ("a: 1\nb: [1, 2\n", "line 3", "well-formed"),
+        ("a: 1\nb: 2\na: 3\n", "line 3", "stands twice"),
+        ("a: !!python/object/apply:os.system [ls]\n", "line 1", "well-formed"),
+        ("- 1\n- 2\n", "", "not a mapping"),
+        ("a:\n  1: x\n", "", "not text"),
+    ],
+)
+def test_malformed_yaml_names_the_line(tmp_path: Path, text: str, line: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message) as raised:
+        load_mapping(_write(tmp_path, text))
+    assert "recipe.yaml" in str(raised.value)
+    assert line in str(raised.value)
+
+
+@pytest.mark.parametrize("text", ['{"a": 1,\n "b": }', '{"a": 1, "a": 2}', "[" * 100_000])
+def test_malformed_json(tmp_path: Path, text: str) -> None:
+    with pytest.raises(ConfigError):
+        load_mapping(_write(tmp_path, text, "recipe.json"))
+
+
+def test_unreadable_files_are_config_errors(tmp_path: Path) -> None:
+    (tmp_path / "latin.yaml").write_bytes(b"a: caf\xe9\n")
+    for path in (tmp_path / "missing.yaml", tmp_path, tmp_path / "latin.yaml"):
+        with pytest.raises(ConfigError):
+            load_mapping(path)
+
+
+def test_json_and_empty_files(tmp_path: Path) -> None:
+    assert load_mapping(_write(tmp_path, '{"a": {"b": [1, 1e-3]}}', "r.json")) == {"a": {"b": [1, 1e-3]}}
+    assert load_mapping(_write(tmp_path, "# nothing\n")) == {}
+
+
+_leaves = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text()
+_trees = st.recursive(
+    _leaves, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3), max_leaves=8
+)
+
+
+@given(st.dictionaries(st.text(), _trees, max_size=4))
+def test_what_is_dumped_is_read_back_equal(mapping: dict[str, Any]) -> None:
+    from segtune.core.yaml_files import _parse_yaml
+
+    back = _parse_yaml(dump_mapping(mapping), "here")
+    assert back == mapping
+    assert repr(back) == repr(mapping)  # 1 is not True and not 1.0
+
+
+@pytest.mark.parametrize(
+    ("override", "value"),
+    [
+        ("optim.lr=-1e-4", -1e-4),
+        ("optim.lr=[0.9, -1]", [0.9, -1]),
+        ("optim.lr=reasonseg:photos@val", "reasonseg:photos@val"),
+        ("optim.lr=@x: # y", "@x: # y"),
+        ("optim.lr=a=b", "a=b"),
+        ('optim.lr="007"', "007"),
+        ("optim.lr=", None),
+        ("optim.lr=null", None),
+        ("optim.lr=true", True),
+        ("optim.lr={a: 1}", {"a": 1}),
+        ("optim.lr=<<", "<<"),
+    ],
+)
+def test_override_values(override: str, value: Any) -> None:
+    before = {"optim": {"epochs": 2}}
+    result = merge_overrides(before, [override])
+    assert result == {"optim": {"epochs": 2, "lr": value}}
+    assert before == {"optim": {"epochs": 2}}
+
+
+@pytest.mark.parametrize("override", ["optim.lr", "=3", "optim..lr=3", "optim.=3", "seed.x=1", "a=[1"])
+def test_malformed_overrides(override: str) -> None:
+    with pytest.raises(ConfigError):
+        merge_overrides({"seed": 3}, [override])
+
+
+def test_merge_is_deep_and_replaces_lists() -> None:
+    base = {"a": {"x": 1, "y": [1, 2]}, "b": 1}
+    assert merge(base, {"a": {"y": [3]}, "c": 2}) == {"a": {"x": 1, "y": [3]}, "b": 1, "c": 2}
+    assert base == {"a": {"x": 1, "y": [1, 2]}, "b": 1}
+
+
+@pytest.mark.parametrize(
+    ("mapping", "message"),
+    [
+        ({"lr": 1}, "lr: no such key; did you mean optim.lr?"),
+        ({"optim": {"lrr": 1}}, "optim.lrr: no such key; did you mean optim.lr?"),
+        ({"optim": {"epoch": 1}}, "optim.epoch: no such key; did you mean optim.epochs?"),
+        ({"optin": {"lr": 1}}, "optin: no such key; did you mean optim?"),
+        ({"run": {"epochs": 1}}, "run.epochs: no such key; did you mean optim.epochs?"),
+        ({"data": [{"kind": "drawn", "scense": 3}]}, "data.0.scense: no such key; did you mean data.scenes?"),
+        ({"zzzzqq": 1}, "zzzzqq: no such key; known there: run, optim, data, debug"),
+        ({"optim": {"rank": 1}}, "optim.rank: no such key; known there: lr, betas, epochs"),
+        ({"optim": {"lr": 0}}, "optim.lr: input should be greater than 0 (found 0)"),
+        ({"optim": {"lr": True}}, "optim.lr: a number is wanted, not true or false (found True)"),
+        ({"optim": {"lr": float("nan")}}, "optim.lr: input should be a finite number (found nan)"),
+        ({"optim": {"epochs": 1.5}}, "optim.epochs: "),
+        ({"optim": {"betas": [0.9]}}, "optim.betas.1: is missing"),
+        ({"optim": 3}, "optim: "),
+        ({"debug": "maybe"}, "debug: "),
+    ],
+)
+def test_problems_are_named_by_their_key(mapping: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError) as raised:
+        validate(Experiment, mapping, "my.yaml")
+    lines = str(raised.value).splitlines()
+    assert lines[0].startswith("my.yaml: ")
+    assert any(line.strip().startswith(message) for line in lines[1:]), lines
+
+
+def test_all_problems_come_at_once() -> None:
+    with pytest.raises(ConfigError, match="3 problems") as raised:
+        validate(Experiment, {"lr": 1, "optim": {"epochs": 0}, "run": {"seed": "x"}}, "my.yaml")
+    for key in ("lr", "optim.epochs", "run.seed"):
+        assert f"  {key}: " in str(raised.value)
+
+
+def test_config_round_trips_through_yaml(tmp_path: Path) -> None:
+    made = validate(
+        Experiment,
+        {"run": {"name": 7, "note": "1e-3"}, "optim": {"lr": 1e-05}, "data": [{"kind": "drawn", "scenes": 3}]},
+        "here",
+    )
+    assert made.run.name == "7"
+    again = validate(Experiment, load_mapping(_write(tmp_path, config.dump_yaml(made))), "there")
+    assert again == made
+    assert isinstance(again.data[0], Drawn)
+
+
+def test_configs_are_frozen() -> None:
+    with pytest.raises(ValueError, match="frozen"):
+        Experiment().debug = True  # type: ignore[misc]
+
+
+def test_diff_lists_what_differs() -> None:
+    a = validate(Experiment, {"optim": {"lr": 0.1}}, "a")
+    b = validate(Experiment, {"optim": {"lr": 0.2}, "data": [{"kind": "folder"}]}, "b")
+    assert config.diff(a, a) == []
+    assert config.diff(a, b) == [("optim.lr", 0.1, 0.2), ("data", [], [{"kind": "folder", "root": "."}])]
+    assert config.diff({"x": 1}, {"x": True, "y": {"z": 2}}) == [("x", 1, True), ("y.z", config.ABSENT, 2)]

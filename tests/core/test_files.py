@@ -1,0 +1,79 @@
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from segtune.core import files
+from segtune.core.errors import CheckpointError
+
+
+def test_a_failed_write_leaves_the_old_file_and_nothing_beside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "a.json"
+    files.write_json(path, {"old": 1})
+
+    def full(handle: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space"):
+        files.write_json(path, {"new": 2})
+    assert files.read_json(path) == {"old": 1}
+    assert os.listdir(tmp_path) == ["a.json"]
+
+
+def test_data_reaches_the_disk_before_the_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    order: list[str] = []
+    sync, replace = os.fsync, Path.replace
+    monkeypatch.setattr(os, "fsync", lambda handle: (order.append("fsync"), sync(handle))[1])
+    monkeypatch.setattr(Path, "replace", lambda self, to: (order.append("rename"), replace(self, to))[1])
+    files.write_bytes(tmp_path / "a", b"x")
+    assert order == ["fsync", "rename", "fsync"]
+
+
+def test_json_is_strict(tmp_path: Path) -> None:
+    value = {"a": float("nan"), "b": np.float32(0.5), "c": np.arange(2), "d": Path("x"), 3: (np.inf, True, np.bool_(0))}
+    files.write_json(tmp_path / "a.json", value)
+    assert files.read_json(tmp_path / "a.json") == {
+        "a": None,
+        "b": 0.5,
+        "c": [0, 1],
+        "d": "x",
+        "3": [None, True, False],
+    }
+    with pytest.raises(TypeError, match="object"):
+        files.write_json(tmp_path / "b.json", {"x": object()})
+
+
+def test_rows_survive_a_torn_last_row(tmp_path: Path) -> None:
+    path = tmp_path / "m.jsonl"
+    files.append_jsonl(path, {"step": 1})
+    files.append_jsonl(path, {"step": 2, "text": "é\nx"})
+    with path.open("a") as file:
+        file.write('{"step": 3, "lo' + "x" * 10_000)
+    assert [row["step"] for row in files.read_jsonl(path)] == [1, 2]
+    files.append_jsonl(path, {"step": 3})
+    assert [row["step"] for row in files.read_jsonl(path)] == [1, 2, 3]
+    files.write_jsonl(path, files.read_jsonl(path)[:1])
+    assert path.read_text() == '{"step": 1}\n'
+
+
+def test_a_torn_first_row_is_cut_off(tmp_path: Path) -> None:
+    path = tmp_path / "m.jsonl"
+    path.write_text('{"st')
+    files.append_jsonl(path, {"step": 1})
+    assert path.read_text() == '{"step": 1}\n'
+
+
+def test_damaged_files_are_named(tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text("{")
+    (tmp_path / "m.jsonl").write_text('{"a": 1}\nnonsense\n{"a": 2}\n')
+    with pytest.raises(CheckpointError, match=r"a\.json"):
+        files.read_json(tmp_path / "a.json")
+    with pytest.raises(CheckpointError, match="cannot be read"):
+        files.read_json(tmp_path / "b.json")
+    with pytest.raises(CheckpointError, match="line 2"):
+        files.read_jsonl(tmp_path / "m.jsonl")

@@ -1,0 +1,83 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from segtune.core.errors import DataError
+from segtune.data.sources.annotations import read_annotation, read_explanations
+
+TRIANGLE = {"label": "target", "points": [[1, 1], [5, 1], [3, 4]]}
+GOOD = {"text": ["a thing"], "is_sentence": True, "shapes": [TRIANGLE]}
+
+
+def _write(path, **changes):
+    content = {key: value for key, value in {**GOOD, **changes}.items() if value is not None}
+    path.write_text(json.dumps(content), encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "cp1252"])
+def test_encodings(tmp_path, encoding):
+    path = tmp_path / "a.json"
+    path.write_bytes(json.dumps({**GOOD, "text": ["café – “crème”"]}, ensure_ascii=False).encode(encoding))
+    assert read_annotation(path).texts == ("café – “crème”",)
+
+
+def test_a_single_text_and_a_missing_is_sentence(tmp_path):
+    short = read_annotation(
+        _write(tmp_path / "a.json", text="one two three four five six seven eight", is_sentence=None)
+    )
+    assert short.texts == ("one two three four five six seven eight",)
+    assert not short.is_sentence
+    texts = ["a", "one two three four five six seven eight nine"]
+    assert read_annotation(_write(tmp_path / "a.json", text=texts, is_sentence=None)).is_sentence
+
+
+def test_no_shapes_is_an_empty_target_and_flags_need_no_area(tmp_path):
+    assert read_annotation(_write(tmp_path / "a.json", shapes=[])).shapes == ()
+    flag = {"label": "flag", "points": [[1, 1], [2, 2]]}
+    assert read_annotation(_write(tmp_path / "a.json", shapes=[flag])).shapes[0].is_flag
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"shapes": None}, "no 'shapes'"),
+        ({"shapes": {}}, "'shapes' is not as expected"),
+        ({"text": None}, "no 'text'"),
+        ({"text": []}, "'text' is not as expected"),
+        ({"text": ["a", " "]}, "'text' is not as expected"),
+        ({"text": [3]}, "'text' is not as expected"),
+        ({"is_sentence": "true"}, "'is_sentence' is not as expected"),
+        ({"kind": 3}, "'kind' is not a text"),
+        ({"shapes": [[1, 2]]}, "no label"),
+        ({"shapes": [{"points": [[1, 1], [5, 1], [3, 4]]}]}, "no label"),
+        ({"shapes": [TRIANGLE, {"label": "target", "points": [[1, 1], [2, 2]]}]}, "shape 1: a polygon has too few"),
+        ({"shapes": [{"label": "target", "points": [[1, 1], [2, float("nan")], [3, 3]]}]}, "point 1 of a polygon"),
+        ({"shapes": [{"label": "target", "points": [[1, 1], [2, 1e9], [3, 3]]}]}, "point 1 of a polygon"),
+        ({"shapes": [{"label": "target"}]}, "points of a polygon cannot be read"),
+    ],
+)
+def test_what_is_wrong_is_named_with_its_file(tmp_path, changes, message):
+    path = _write(tmp_path / "bad.json", **changes)
+    with pytest.raises(DataError) as caught:
+        read_annotation(path)
+    assert message in str(caught.value)
+    assert caught.value.where.startswith(str(path))
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[1]", b"\xff\xfe{\x00}\x00", b"[" * 100_000])
+def test_what_is_no_annotation(tmp_path, content):
+    (tmp_path / "a.json").write_bytes(content)
+    with pytest.raises(DataError, match=r"a\.json"):
+        read_annotation(tmp_path / "a.json")
+
+
+def test_explanations_are_found_by_image_and_text(tmp_path):
+    path = tmp_path / "train.json"
+    path.write_text(json.dumps([{"image": "a.jpg", "query": "Why  so?", "outputs": "Because.", "json": "a.json"}]))
+    assert read_explanations(path) == {("a.jpg", "why so?"): "Because."}
+    path.write_text(json.dumps([{"image": "a.jpg"}]))
+    with pytest.raises(DataError, match="explanations"):
+        read_explanations(path)

@@ -1,0 +1,97 @@
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+from tests.external import shared_data
+
+from segtune.core.errors import ConfigError, DataError
+from segtune.data.check import check_dataset
+
+
+def test_counts(tmp_path, write_pair):
+    ignore = {"label": "Ignore area", "points": [[0, 0], [15, 0], [15, 0]]}  # one row of 16 of 192 pixels
+    flag = {"label": "flag", "points": [[0, 0], [1, 1]]}
+    target = {"label": "target", "points": [[2, 2], [5, 2], [5, 5], [2, 5]]}
+    write_pair(tmp_path / "train", "a", text=["x", "y"], shapes=[target, ignore, flag], kind="colour")
+    write_pair(tmp_path / "train", "b", is_sentence=True, shapes=[], size=(10, 30))
+    report = check_dataset(tmp_path)
+    (train,) = report.splits
+    assert (train.files, train.records, train.images, train.queries, train.short, train.long) == (2, 2, 2, 3, 2, 1)
+    assert train.kinds == {"colour": 2}
+    assert train.shapes == {"target": 1, "ignore": 1, "flag": 1}
+    assert train.empty_targets == 1
+    assert (train.height, train.width) == ((10, 12), (16, 30))
+    assert train.mean_target_fraction == pytest.approx(2 * 16 / (192 - 16) / 3)
+    assert report.bad == ()
+    assert json.loads(json.dumps(report.to_dict()))["splits"][0]["queries"] == 3
+    assert "no bad items" in report.text()
+
+
+def test_damage_in_the_middle_of_an_image_is_found(tmp_path, write_pair):
+    write_pair(tmp_path, "good")
+    write_pair(tmp_path, "hurt")
+    noise = np.random.default_rng(0).integers(0, 256, (60, 60, 3), np.uint8)
+    Image.fromarray(noise).save(tmp_path / "hurt.png")
+    content = bytearray((tmp_path / "hurt.png").read_bytes())
+    content[3000:6000] = bytes(3000)
+    (tmp_path / "hurt.png").write_bytes(content)
+    report = check_dataset(tmp_path)
+    assert [item.path for item in report.bad] == ["hurt.png"]
+    assert report.splits[0].images == 1
+    assert "1 bad item:\n  hurt.png: the image is damaged" in report.text()
+
+
+def test_leaks_between_splits_are_warned_of(tmp_path, write_pair):
+    for split in ("train", "val"):
+        write_pair(tmp_path / split, f"{split}_same", colour=5, text=["The  same sentence."], is_sentence=True)
+        write_pair(tmp_path / split, f"{split}_own", colour=len(split), text=["the same phrase"])
+    report = check_dataset(tmp_path)
+    (shared,) = report.shared
+    assert (shared.splits, shared.images, shared.sentences, shared.phrases) == (("train", "val"), 1, 1, 1)
+    assert shared.examples == ("val/val_same.png",)
+    assert any("share 1 images (val/val_same.png)" in warning for warning in report.warnings)
+    assert any("share 1 sentences" in warning for warning in report.warnings)
+    assert check_dataset(f"reasonseg:{tmp_path}@val").shared == ()
+
+
+def test_bad_items_extra_images_and_stray_shapes_are_listed(tmp_path, write_pair):
+    write_pair(tmp_path, "a", shapes=[{"label": "target", "points": [[20, 2], [25, 2], [25, 5]]}])
+    write_pair(tmp_path, "b", shapes=None)
+    write_pair(tmp_path, "c").unlink()
+    report = check_dataset(tmp_path)
+    assert [item.path for item in report.bad] == ["b.json"]
+    assert report.splits[0].images_without_annotation == ["c.png"]
+    assert report.splits[0].shapes_outside == 1
+    warnings = "\n".join(report.warnings)
+    for words in ("1 images have no annotation: c.png", "1 shapes reach outside", "every target is empty"):
+        assert words in warnings
+
+
+def test_nothing_usable_explains_the_layout(tmp_path, write_pair):
+    write_pair(tmp_path, "a", text=None)
+    with pytest.raises(DataError, match=r"(?s)nothing.*DIR/train/NAME\.jpg.*a\.json: the annotation has no 'text'"):
+        check_dataset(tmp_path)
+    with pytest.raises(ConfigError, match="no files to check"):
+        check_dataset("stream:attributes")
+
+
+def test_progress_counts_the_images(tmp_path, write_pair):
+    for index, name in enumerate("abc"):
+        write_pair(tmp_path, name, colour=index)
+    seen = []
+    check_dataset(tmp_path, progress=lambda *told: seen.append(told))
+    assert seen == [("", 1, 3), ("", 2, 3), ("", 3, 3)]
+
+
+@pytest.mark.external
+def test_street_photographs():
+    report = check_dataset(shared_data("camvid_reasonseg"))
+    train, val = report.splits
+    assert report.bad == ()
+    assert (train.split, train.images, train.queries) == ("train", 367, 835)
+    assert (val.split, val.images, val.queries, val.short, val.long) == ("val", 101, 101, 43, 58)
+    assert val.mean_target_fraction == pytest.approx(0.103, abs=0.001)  # what painting everything scores
+    assert sum(shared.images for shared in report.shared) == 0

@@ -1,0 +1,60 @@
+from __future__ import annotations
+
+import pytest
+
+from segtune.core.errors import DataError
+from segtune.data.open import open_source, usable
+from segtune.data.spec import DataSpec
+
+
+def test_a_named_split_is_read(tmp_path, write_pair):
+    for split, names in [("train", "ab"), ("val", "c")]:
+        for index, name in enumerate(names):
+            write_pair(tmp_path / split, name, colour=index, text=["one", "two"])
+    source = open_source(DataSpec.parse(f"{tmp_path}@train"), limit=1, first_query_only=True)
+    assert [list(source.ids(i)) for i in range(len(source))] == [["a#0"]]
+    with pytest.raises(DataError, match=r"several splits.*(?s:.*)@train"):
+        open_source(DataSpec.parse(str(tmp_path)))
+    with pytest.raises(DataError, match="no split 'test'"):
+        open_source(DataSpec("reasonseg", str(tmp_path), "test"))
+
+
+def test_the_only_split_need_not_be_named(tmp_path, write_pair):
+    write_pair(tmp_path / "val", "a")
+    assert list(open_source(DataSpec.parse(str(tmp_path))).ids(0)) == ["a#0"]
+
+
+def test_scenes_are_drawn_once_and_then_read(tmp_path):
+    spec = DataSpec.parse("synth:scenes@val", root=tmp_path)
+    source = open_source(spec, scenes=10, seed=3)
+    assert len(source) == 2  # 0.15 of ten scenes
+    assert usable(source) == ()
+    assert {example.query.kind for example in source.group(0).examples} != {""}
+    again = DataSpec.parse("synth:scenes@val", root=tmp_path)
+    assert again == spec
+    assert list(open_source(again, scenes=20, seed=4).ids(0)) == list(source.ids(0))
+
+
+def test_streams(tmp_path):
+    source = open_source(DataSpec.parse("stream:attributes"), stream_length=5, stream_queries=2, limit=3)
+    assert len(source) == 3
+    assert len(source.group(2).examples) == 2
+    assert usable(source) == ()
+
+
+def test_too_many_bad_items_are_refused_and_shown(tmp_path, write_pair):
+    for index in range(40):
+        write_pair(tmp_path, f"{index:02d}", colour=index, shapes=None if index < 12 else [])
+    source = open_source(DataSpec.parse(str(tmp_path)))
+    assert len(usable(source, max_bad_fraction=0.3)) == 12
+    with pytest.raises(DataError, match="12 bad items among 40") as caught:
+        usable(source, max_bad_fraction=0.29, where="photos")
+    assert caught.value.found.count("'shapes'") == 10
+    assert "and 2 more" in caught.value.found
+    assert caught.value.where == "photos"
+
+
+def test_nothing_left_is_refused_whatever_the_fraction(tmp_path, write_pair):
+    write_pair(tmp_path, "a", text=[])
+    with pytest.raises(DataError, match=r"(?s)nothing that can be used.*a\.json"):
+        usable(open_source(DataSpec.parse(str(tmp_path))), max_bad_fraction=1.0)

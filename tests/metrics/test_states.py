@@ -1,0 +1,123 @@
+"""Running scores against scikit-learn, and their merging."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from sklearn.metrics import accuracy_score, f1_score, precision_score, recall_score, roc_auc_score
+
+from segtune.core.errors import SegtuneError
+from segtune.core.records import IGNORE
+from segtune.metrics.counts import Counts, count_pixels, iou
+from segtune.metrics.states import AurocState, IouState, PixelState
+
+
+def drawn(seed: int, *, spread: float = 3.0) -> tuple[np.ndarray, np.ndarray]:
+    generator = np.random.default_rng(seed)
+    target = generator.choice(np.array([0, 1, IGNORE], np.uint8), (40, 30), p=[0.6, 0.3, 0.1])
+    logits = generator.normal(0, spread, target.shape).astype(np.float32) + (target == 1)
+    return logits, target
+
+
+def test_pixel_scores_are_those_of_sklearn() -> None:
+    logits, target = drawn(0)
+    state = PixelState()
+    state.update(count_pixels(logits > 0, target))
+    wanted, predicted = target[target != IGNORE], (logits > 0)[target != IGNORE]
+    expected = {
+        "accuracy": accuracy_score(wanted, predicted),
+        "precision": precision_score(wanted, predicted),
+        "recall": recall_score(wanted, predicted),
+        "f1": f1_score(wanted, predicted),
+    }
+    assert state.compute() == pytest.approx(expected, abs=1e-12)
+
+
+def test_undefined_pixel_scores_are_none() -> None:
+    assert set(PixelState().compute().values()) == {None}
+    nothing_predicted = PixelState(fn=5, tn=5).compute()
+    assert nothing_predicted == {"accuracy": 0.5, "precision": None, "recall": 0.0, "f1": 0.0}
+    assert PixelState(tn=5).compute()["f1"] is None
+
+
+def test_iou_state_is_mean_and_ratio() -> None:
+    counts = [Counts(2, 2, 0, 9), Counts(0, 0, 0, 9), Counts(0, 3, 0, 9)]
+    state = IouState()
+    state.update(counts)
+    assert state.compute() == {"gIoU": np.mean([iou(c) for c in counts]), "cIoU": 2 / 7}
+    assert IouState().compute() == {"gIoU": None, "cIoU": None}
+
+
+@pytest.mark.parametrize("spread", [0.001, 3.0, 1000.0, 1e6])
+def test_auroc_is_that_of_sklearn_on_half_precision(spread: float) -> None:
+    state, all_logits, all_targets = AurocState(), [], []
+    for seed in range(3):
+        logits, target = drawn(seed, spread=spread)
+        state.update(logits, target)
+        all_logits.append(logits[target != IGNORE])
+        all_targets.append(target[target != IGNORE])
+    with np.errstate(over="ignore"):
+        rounded = np.concatenate(all_logits).astype(np.float16).astype(np.float64)
+    rounded = np.clip(rounded, -1e5, 1e5)  # sklearn refuses infinities; beyond half precision the order is the same
+    assert state.compute() == pytest.approx(roc_auc_score(np.concatenate(all_targets), rounded), abs=1e-12)
+
+
+def test_auroc_with_ties_zeros_of_both_signs_and_infinities() -> None:
+    state = AurocState()
+    state.update(np.array([0.0, -0.0]), np.array([1, 0]))
+    assert state.compute() == 0.5
+    state = AurocState()
+    state.update(np.array([np.inf, 1.0, -np.inf, -1.0]), np.array([1, 1, 0, 0]))
+    assert state.compute() == 1.0
+    state = AurocState()
+    state.update(np.array([-1e30, -65000.0, 1e30]), np.array([1, 0, 0]))
+    assert state.compute() == 0.0
+
+
+def test_auroc_does_not_overflow() -> None:
+    state = AurocState(scored=1)
+    state.positives[0x3C00] = state.negatives[0x3C00] = 10**11  # logit 1.0
+    state.positives[0x4000] = state.negatives[0xC000] = 10**11  # logits 2.0 and -2.0
+    assert state.compute() == 0.875
+
+
+def test_auroc_of_one_class_or_of_binary_masks_is_none_with_a_reason() -> None:
+    state = AurocState()
+    assert state.compute() is None
+    state.update(np.array([1.0, 2.0]), np.array([0, IGNORE]))
+    assert state.compute() is None
+    assert "one class" in state.undefined
+    state.update(np.array([1.0, 2.0]), np.array([0, 1]))
+    assert state.compute() == 1.0
+    assert state.undefined == ""
+    state.update_binary()
+    assert state.compute() is None
+    assert "1 of 3" in state.undefined
+
+
+def test_a_missing_mask_ranks_last() -> None:
+    state = AurocState()
+    state.update(np.array([1.0, -3.0]), np.array([1, 0]))
+    state.update_without_mask(Counts(tp=0, fp=0, fn=1, tn=0))
+    assert state.compute() == 0.5
+
+
+def test_nan_logits_are_an_error() -> None:
+    with pytest.raises(SegtuneError, match="NaN"):
+        AurocState().update(np.array([1.0, np.nan]), np.array([0, 1]))
+
+
+def test_states_merge_and_travel_as_json() -> None:
+    whole, *parts = [(PixelState(), IouState(), AurocState()) for _ in range(3)]
+    for seed in range(4):
+        logits, target = drawn(seed)
+        counts = count_pixels(logits > 0, target)
+        for pixels, ious, auroc in (whole, parts[seed % 2]):
+            pixels.update(counts)
+            ious.update([counts])
+            auroc.update(logits, target)
+    for together, first, second in zip(whole, *parts, strict=True):
+        first.merge(type(second).from_dict(json.loads(json.dumps(second.to_dict()))))
+        assert first.compute() == pytest.approx(together.compute(), abs=1e-15)
