@@ -27,7 +27,7 @@ from segtune.data.config import DataConfig
 from segtune.data.loader import Draw, ScoringLoader, TrainingLoader
 from segtune.data.prepare import Prepared, prepare
 from segtune.data.sources.synthetic.corpus import training_texts
-from segtune.engine.checkpoint import load_training, load_weights, open_checkpoint
+from segtune.engine.checkpoint import clean_leftovers, load_training, load_weights, open_checkpoint
 from segtune.engine.config import EvalConfig
 from segtune.engine.evaluator import Pictures, evaluate_split, score_baselines, write_evaluation
 from segtune.engine.inference import MODES, Mode
@@ -38,6 +38,7 @@ from segtune.engine.predictor import Prediction, Predictor
 from segtune.models.tiny.architecture import write_tiny_base
 from segtune.models.trainable import render_table, table, table_dict
 from segtune.reports.card import model_card
+from segtune.reports.summary import BEFORE
 
 __all__ = ["Prediction", "Predictor", "evaluate", "load_predictor", "resume", "train"]
 
@@ -78,7 +79,7 @@ def train(config: ExperimentConfig) -> RunDir:
         run.write_json(names.ENVIRONMENT, describe())
         session = _open(config, run, training, validation)
         if config.eval.before and validation is not None:
-            _score(session, run.path / "before", "before training")
+            _score(session, run.path / BEFORE, 0)
         _fit(session, TrainerState(), History())
         _finish(session)
     return run
@@ -95,7 +96,9 @@ def resume(path: str | Path) -> RunDir:
     """
     with RunDir.open(path) as run:
         config = validate(ExperimentConfig, load_mapping(run.config), where=str(run.config))
-        checkpoint = open_checkpoint(run.checkpoint("last"))
+        last = run.checkpoint("last")
+        clean_leftovers(last.parent)  # a process killed between two renames had moved it aside
+        checkpoint = open_checkpoint(last)
         optimizer_tensors, saved = load_training(checkpoint)
         state = TrainerState(**saved)
         if state.epoch >= config.train.epochs:
@@ -168,7 +171,10 @@ def score(
     place = RunDir(out)
     name, split = Path(prepared.spec.location).name, prepared.spec.split or "all"
     loader = ScoringLoader(
-        prepared.source, loaded.transform, batch_size=config.batch_size, pad_id=loaded.conversation.tokenizer.pad_token_id
+        prepared.source,
+        loaded.transform,
+        batch_size=config.batch_size,
+        pad_id=loaded.conversation.tokenizer.pad_token_id,
     )
     if baselines is None:
         baselines = score_baselines(prepared.source, None)
@@ -191,7 +197,9 @@ def score(
 def _validation(config: ExperimentConfig) -> Prepared | None:
     if config.data.val is None:
         if config.train.best.startswith("val_") and config.train.best != "val_cIoU":
-            raise ConfigError("there is no validation data to compute this from", where="train.best", found=config.train.best)
+            raise ConfigError(
+                "there is no validation data to compute this from", where="train.best", found=config.train.best
+            )
         return None
     return prepare(config.data.val, config.data, limit=config.data.max_val_images, seed=config.run.seed)
 
@@ -246,7 +254,7 @@ def _fit(
     pad_id = loaded.conversation.tokenizer.pad_token_id
     data = config.data
     wording = loaded.conversation.wording
-    draw = Draw(config.run.seed, wording, data.queries_per_image, data.augment, data.explain)
+    draw = Draw(config.run.seed, wording, data.queries_per_image, data.augment, data.explain, data.text_only_epochs)
     training = TrainingLoader(
         session.training.source, loaded.transform, draw, batch_size=config.train.batch_size, pad_id=pad_id,
         num_workers=config.data.num_workers,
@@ -275,9 +283,8 @@ def _finish(session: Session) -> None:
     config, run = session.config, session.run
     checkpoint = open_checkpoint(run.checkpoint("best"))
     load_weights(checkpoint, session.loaded.model, session.loaded.fingerprint)
-    documents: list[dict[str, Any]] = []
     if config.eval.final and session.validation is not None:
-        documents = _score(session, run.path, "after training")
+        _score(session, run.path, config.eval.overlays)
     run.write_text(names.CARD, model_card(run))
     if config.run.export:
         export_base(session.loaded, Path(config.run.export))
@@ -285,19 +292,13 @@ def _finish(session: Session) -> None:
         console().print(f"exported to {config.run.export}")
 
 
-def _score(session: Session, out: Path, title: str) -> list[dict[str, Any]]:
+def _score(session: Session, out: Path, overlays: int) -> None:
+    """Scores the model as it stands on the validation data, in both modes, beside the trivial baselines."""
     assert session.validation is not None
     baselines = score_baselines(session.validation.source, _for_means(session))
-    config = session.config.eval if title.startswith("after") else session.config.eval.model_copy(update={"overlays": 0})
-    documents = score(session.loaded, session.validation, out, config, list(MODES), baselines=baselines)
-    console().print(f"scores {title}:", highlight=False)
-    for document in documents:
-        parts = "  ".join(f"{k.removeprefix('kind:')} {v['gIoU']:.3f}" for k, v in document["by"].items() if v["queries"])
-        metrics = document["metrics"]
-        console().print(f"  {document['mode']:<9} gIoU {metrics['gIoU']:.3f}  cIoU {metrics['cIoU']:.3f}  {parts}", highlight=False)
-    shown = "  ".join(f"{name} {row['gIoU']:.3f}" for name, row in baselines.items())
-    console().print(f"  baselines (gIoU): {shown}", highlight=False)
-    return documents
+    config = session.config.eval.model_copy(update={"overlays": overlays})
+    console().print(f"scoring {len(session.validation.source)} images", highlight=False)
+    score(session.loaded, session.validation, out, config, list(MODES), baselines=baselines)
 
 
 def _for_means(session: Session) -> Any:

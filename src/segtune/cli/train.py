@@ -11,6 +11,8 @@ from segtune.core.errors import ConfigError
 from segtune.core.recipe_files import shipped_recipes
 from segtune.core.rundir import RunDir
 
+_EXAMPLE_QUERY = "the biggest one in the picture"
+
 
 def train(
     recipe: Annotated[
@@ -59,9 +61,28 @@ def train(
 
 
 def _closing(run: RunDir) -> None:
-    """Ends with where the run is and what to do with it."""
+    """Ends with the scores, where the run is and what to do with it."""
+    from segtune.config import load_recipe
+    from segtune.reports.summary import closing_lines
+
+    typer.echo("")
+    for line in closing_lines(run):
+        typer.echo(line)
+    data = load_recipe(str(run.config)).data
+    where = data.val or data.train
     typer.echo(f"\nrun directory: {run.path}")
     typer.echo("try next:")
-    typer.echo(f'  segtune predict {run.path} IMAGE.jpg "your question"')
-    typer.echo(f"  segtune evaluate {run.path} --data DIR@val")
-    typer.echo(f"  segtune config show {run.path}")
+    typer.echo(f'  segtune predict {run.path} {_example_image(data.root, where)} "{_EXAMPLE_QUERY}"')
+    typer.echo(f"  segtune evaluate {run.path} --data {where} --mode both --overlays 12 --out scores")
+    typer.echo("  segtune data check DIR      # your own photographs and questions, before `segtune train own`")
+
+
+def _example_image(root: str | None, spec: str) -> str:
+    """An image of the validation data to try the model on, or a placeholder."""
+    from segtune.data.spec import DataSpec
+
+    directory = DataSpec.parse(spec, root=root).directory
+    if directory is None:
+        return "IMAGE.jpg"
+    images = sorted((directory / DataSpec.parse(spec, root=root).split).glob("*.jpg"))
+    return str(images[0]) if images else "IMAGE.jpg"

@@ -14,7 +14,7 @@ import numpy as np
 from segtune.core.records import Group
 from segtune.data.config import AugmentConfig
 
-_SIDED = re.compile(r"\b(left|right|west|east|clockwise)", re.IGNORECASE)
+_SIDED = re.compile(r"\b(left|right|(north|south)?(west|east)|(anti|counter)?clockwise)", re.IGNORECASE)
 
 
 def augment(group: Group, config: AugmentConfig, rng: np.random.Generator) -> Group:
@@ -29,7 +29,8 @@ def augment(group: Group, config: AugmentConfig, rng: np.random.Generator) -> Gr
         A new group; the given one is left as it was.
     """
     flip, crop, color = rng.random() < config.flip, rng.random(4), rng.uniform(-1, 1, 3)
-    if flip and not any(_SIDED.search(example.query.text) for example in group.examples):
+    said = [text for e in group.examples for text in (e.query.text, e.query.explanation)]
+    if flip and not any(_SIDED.search(text) for text in said):
         group = _map(group, lambda array: np.ascontiguousarray(array[:, ::-1]))
     if config.crop:
         group = _crop(group, config.crop, crop)
@@ -46,7 +47,7 @@ def _map(group: Group, change: object) -> Group:
 def _crop(group: Group, share: float, chance: np.ndarray) -> Group:
     """Cuts a rectangle, unless a target that was there would lose more than half of itself."""
     height, width = group.image.shape[:2]
-    rows, columns = int(height * (1 - share * chance[0])), int(width * (1 - share * chance[1]))
+    rows, columns = max(1, int(height * (1 - share * chance[0]))), max(1, int(width * (1 - share * chance[1])))
     top, left = int((height - rows) * chance[2]), int((width - columns) * chance[3])
     window = (slice(top, top + rows), slice(left, left + columns))
     for example in group.examples:

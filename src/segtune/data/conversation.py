@@ -1,7 +1,8 @@
 """How a query becomes token ids. The only place that writes `<SEG>`.
 
 Prompt and answer are tokenised apart and joined as ids, so that what training sees is exactly what generation
-continues. Text from users is neutralised first: a `<SEG>` or `<image>` typed into a question stays plain text.
+continues. Text from users and datasets is neutralised first: a `<SEG>` or `<image>` in a question or an explanation
+stays plain text.
 """
 
 from __future__ import annotations
@@ -42,20 +43,28 @@ class Conversation:
         self.wording = spec.conversation
         content = [{"type": "image"}, {"type": "text", "text": _PLACE}]
         template = processor.apply_chat_template([{"role": "user", "content": content}], add_generation_prompt=True)
+        self._text_only = template.replace(f"{spec.image_token}\n", "").replace(spec.image_token, "")
         self._template = template.replace(spec.image_token, spec.image_token * spec.num_image_tokens)
         self._specials = sorted({spec.image_token, *self.tokenizer.all_special_tokens}, key=len, reverse=True)
         self._answers: dict[str, tuple[int, ...]] = {}
 
     def question(self, query: Query) -> str:
         """The words that the model is asked: the query in its wording, special tokens made harmless."""
-        text = " ".join(query.text.split())
-        for token in self._specials:
-            text = text.replace(token, f"{token[0]} {token[1:]}")
+        text = self._harmless(" ".join(query.text.split()))
         return (self.wording.long if query.is_sentence else self.wording.short).replace("{query}", text)
 
-    def prompt(self, query: Query) -> tuple[int, ...]:
-        """Token ids of the question, up to where the answer begins."""
-        text = self._template.replace(_PLACE, self.question(query))
+    def explained(self, explanation: str) -> str:
+        """The answer that gives a source's explanation, special tokens in it made harmless."""
+        return self.wording.explained_answer.replace("{explanation}", self._harmless(explanation.rstrip(" .")))
+
+    def _harmless(self, text: str) -> str:
+        for token in self._specials:
+            text = text.replace(token, f"{token[0]} {token[1:]}")
+        return text
+
+    def prompt(self, query: Query, *, with_image: bool = True) -> tuple[int, ...]:
+        """Token ids of the question, up to where the answer begins; without image placeholders if so asked."""
+        text = (self._template if with_image else self._text_only).replace(_PLACE, self.question(query))
         # A template that writes the begin token itself must not get a second one.
         starts = bool(self.tokenizer.bos_token) and text.startswith(self.tokenizer.bos_token)
         ids = self.tokenizer(text, add_special_tokens=not starts)["input_ids"]
@@ -70,7 +79,7 @@ class Conversation:
             self._answers[text] = (*ids, self.tokenizer.eos_token_id)
         return self._answers[text]
 
-    def turn(self, query: Query, answer: str) -> Turn:
+    def turn(self, query: Query, answer: str, *, with_image: bool = True) -> Turn:
         """A question with a given answer.
 
         Raises:
@@ -78,7 +87,7 @@ class Conversation:
         """
         if not query.text.strip():
             raise DataError("this query is empty", expected="a phrase or a sentence", found=repr(query.text))
-        return Turn(self.prompt(query), self.answer(answer))
+        return Turn(self.prompt(query, with_image=with_image), self.answer(answer))
 
     def text_of(self, ids: tuple[int, ...]) -> str:
         """The words of generated ids, without the tokens that only begin, end or pad."""

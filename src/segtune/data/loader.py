@@ -20,6 +20,7 @@ from segtune.core.types import Batch
 from segtune.data.augment import augment
 from segtune.data.collate import Collate
 from segtune.data.config import AugmentConfig
+from segtune.data.conversation import Conversation
 from segtune.data.transforms import Sample, Transform
 
 
@@ -33,6 +34,8 @@ class Draw:
         queries_per_image: How many queries of a picture a step sees; None for all.
         augment: What may happen to image and masks.
         explain: Chance to answer with the explanation, where a query has one.
+        text_only_epochs: Epochs over which images enter the prompts: none in the first half, then ever more.
+            The mask decoder sees every image all the time.
     """
 
     seed: int
@@ -40,6 +43,7 @@ class Draw:
     queries_per_image: int | None
     augment: AugmentConfig
     explain: float = 0.0
+    text_only_epochs: int = 0
 
 
 class _TrainingSamples(Dataset[Sample]):
@@ -58,15 +62,22 @@ class _TrainingSamples(Dataset[Sample]):
             chosen = sorted(rng.choice(count, draw.queries_per_image, replace=False).tolist())
             group = replace(group, examples=tuple(group.examples[i] for i in chosen))
         group = augment(group, draw.augment, rng)
-        return self.transform(group, tuple(_draw_answer(example.query, draw, rng) for example in group.examples))
+        answers = tuple(_draw_answer(e.query, draw, rng, self.transform.conversation) for e in group.examples)
+        return self.transform(group, answers, with_image=rng.random() >= _text_only_share(epoch, draw))
 
 
-def _draw_answer(query: Query, draw: Draw, rng: np.random.Generator) -> str:
+def _text_only_share(epoch: int, draw: Draw) -> float:
+    """The share of prompts without image in an epoch: 1 in the first half of `text_only_epochs`, 0 after the last."""
+    half = draw.text_only_epochs / 2
+    return min(1.0, max(0.0, 2 - (epoch + 1) / half)) if half else 0.0
+
+
+def _draw_answer(query: Query, draw: Draw, rng: np.random.Generator, conversation: Conversation) -> str:
     """One of the wordings, or the source's explanation; always two draws, so that one switch moves nothing else."""
     wording = draw.wording
     explain, which = rng.random() < draw.explain, int(rng.integers(len(wording.answers)))
     if explain and query.explanation:
-        return wording.explained_answer.replace("{explanation}", query.explanation.rstrip(" ."))
+        return conversation.explained(query.explanation)
     return wording.answers[which]
 
 
@@ -146,5 +157,9 @@ def _load(
     samples: Dataset[Sample], keys: Sequence[Sequence[object]], collate: Callable[..., Batch], num_workers: int
 ) -> Iterator[Batch]:
     yield from DataLoader(
-        samples, batch_sampler=keys, collate_fn=collate, num_workers=num_workers, pin_memory=torch.cuda.is_available()
-    )  # type: ignore[arg-type]
+        samples,
+        batch_sampler=keys,  # type: ignore[arg-type]
+        collate_fn=collate,
+        num_workers=num_workers,
+        pin_memory=torch.cuda.is_available(),
+    )

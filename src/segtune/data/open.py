@@ -25,6 +25,7 @@ def open_source(
     first_query_only: bool = False,
     stream_length: int = 2048,
     stream_queries: int = 4,
+    naming_epochs: int = 0,
 ) -> Source:
     """Opens a dataset.
 
@@ -37,6 +38,7 @@ def open_source(
         first_query_only: Only the first text of every annotation file.
         stream_length: Groups that a stream calls an epoch.
         stream_queries: Queries of each group of a stream.
+        naming_epochs: Epochs over which a stream goes from names alone to the whole grammar.
 
     Returns:
         The source. One that reads files has `bad` and `files` (see `usable`).
@@ -48,7 +50,7 @@ def open_source(
     directory = spec.directory
     if directory is None:
         length = stream_length if limit is None else min(limit, stream_length)
-        return AttributeStream(length=length, seed=seed, queries=stream_queries, split=spec.split)
+        return AttributeStream(length, seed, stream_queries, spec.split, naming_epochs)
     if spec.kind == "synth" and is_absent(directory):
         write_dataset(directory, scenes=scenes, seed=seed)
     if not directory.is_dir():

@@ -88,7 +88,7 @@ def prepare(
     source = open_source(
         spec, root=config.root, seed=seed if drawn else config.synth.seed, scenes=config.synth.scenes, limit=limit,
         first_query_only=first_query_only, stream_length=config.stream_length,
-        stream_queries=config.queries_per_image or 4,
+        stream_queries=config.queries_per_image or 4, naming_epochs=config.naming_epochs,
     )  # fmt: skip
     bad = list(usable(source, config.max_bad_fraction, name))
     if drawn:
@@ -101,14 +101,17 @@ def prepare(
         except DataError as error:
             bad.append(BadItem(source.ids(index)[0].rpartition("#")[0], one_line(error)))
             skipped += len(source.ids(index))
-    found = len(source)
-    if len(readable) < found:
+    images, files = len(source), max(int(getattr(source, "files", len(source))), len(bad))
+    lost = images - len(readable)
+    if lost:
         source = Subset(source, readable)
-    if not readable or found - len(readable) > config.max_bad_fraction * found:
+    # Of the images, and together with the annotations that were bad before: neither may exceed the bound.
+    if not readable or lost > config.max_bad_fraction * images or len(bad) > config.max_bad_fraction * files:
         listed = "".join(f"\n    {item}" for item in bad[:10])
         raise DataError(
-            "too many images cannot be decoded", where=name, expected=f"at most {config.max_bad_fraction:.0%}",
-            found=f"{found - len(readable)} of {found}{listed}",
+            "too many images cannot be decoded", where=name,
+            expected=f"at most {config.max_bad_fraction:.0%} bad items",
+            found=f"{lost} of {images} images, and {len(bad)} bad items among {files} files{listed}",
             fix="replace these files, or raise data.max_bad_fraction",
         )  # fmt: skip
     return Prepared(spec, source, tuple(bad), skipped)

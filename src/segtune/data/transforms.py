@@ -77,12 +77,13 @@ class Transform:
     def __init__(self, spec: InputSpec, conversation: Conversation) -> None:
         self.spec, self.conversation = spec, conversation
 
-    def __call__(self, group: Group, answers: tuple[str, ...]) -> Sample:
+    def __call__(self, group: Group, answers: tuple[str, ...], *, with_image: bool = True) -> Sample:
         """Prepares one group.
 
         Args:
             group: Image and examples in original pixels.
             answers: The answer of each example.
+            with_image: Whether the language model sees the image; the mask decoder always does.
 
         Returns:
             The sample; padding is `IGNORE` in its targets.
@@ -95,7 +96,8 @@ class Transform:
             mask_pixels=pixels(group.image, self.spec.mask) if self.spec.mask else None,
             geometry=geometry,
             turns=tuple(
-                self.conversation.turn(e.query, answer) for e, answer in zip(group.examples, answers, strict=True)
+                self.conversation.turn(e.query, answer, with_image=with_image)
+                for e, answer in zip(group.examples, answers, strict=True)
             ),
             targets=torch.stack(targets),
             examples=group.examples,

@@ -1,9 +1,9 @@
 """Checkpoints: written completely or not at all, free of pickle, and loaded strictly.
 
 A checkpoint is a directory. It holds what trained (adapters in PEFT's own files, everything else by name in
-`trained.safetensors`), says which base it belongs to, and, where training may continue from it, holds the optimiser.
-It is written beside its place, flushed, hashed into a manifest and renamed; the previous one goes only when the new one
-is complete.
+`trained.safetensors`) and the bridge between the two models, which a base may lack; it says which base it belongs to
+and, where training may continue from it, holds the optimiser. It is written beside its place, flushed, hashed into a
+manifest and renamed; the previous one goes only when the new one is complete.
 """
 
 from __future__ import annotations
@@ -21,9 +21,10 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from segtune.core.errors import CheckpointError
-from segtune.core.files import sync_directory
+from segtune.core.files import read_json, sync_directory
 from segtune.models.adapters import adapter_state, load_adapter_state
-from segtune.models.trainable import canonical_name, component_of
+from segtune.models.reasoning import ReasoningSegmenter
+from segtune.models.trainable import ADAPTERS, BRIDGE, canonical_name, component_of
 
 FORMAT = 1
 MANIFEST = "manifest.json"
@@ -32,6 +33,8 @@ TRAINED = "trained.safetensors"
 ADAPTER = "adapter_model.safetensors"
 OPTIMIZER = "optimizer.safetensors"
 STATE = "trainer_state.json"
+_REPLACED = ".replaced-"
+_ANOTHER = "use another checkpoint of the run (RUN@last or RUN@best), or copy it again"
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,17 +51,17 @@ class Checkpoint:
 
 
 def trained_state(model: nn.Module) -> dict[str, Tensor]:
-    """What trained apart from adapters, by canonical name."""
+    """What a checkpoint holds apart from adapters, by canonical name: what trained, and always the bridge."""
     return {
         canonical_name(name): parameter.detach().cpu().contiguous()
         for name, parameter in model.named_parameters()
-        if parameter.requires_grad and component_of(name) not in ("lora", "seg_token")
+        if component_of(name) in BRIDGE or (parameter.requires_grad and component_of(name) not in ADAPTERS)
     }
 
 
 def save_checkpoint(
     directory: Path,
-    model: nn.Module,
+    model: ReasoningSegmenter,
     about: dict[str, Any],
     *,
     optimizer: dict[str, Tensor] | None = None,
@@ -82,10 +85,10 @@ def save_checkpoint(
     try:
         beside.mkdir()
         save_file(trained_state(model), beside / TRAINED)
-        adapters = adapter_state(model.vlm.vlm)  # type: ignore[union-attr]
+        adapters = adapter_state(model.vlm.vlm)
         if adapters:
             save_file({name: value.cpu().contiguous() for name, value in adapters.items()}, beside / ADAPTER)
-            model.vlm.vlm.peft_config["default"].save_pretrained(beside)  # type: ignore[union-attr]
+            model.vlm.vlm.peft_config["default"].save_pretrained(beside)  # type: ignore[union-attr, index]
         _write_json(beside / ABOUT, {"format": FORMAT, **about})
         if optimizer is not None:
             save_file(optimizer, beside / OPTIMIZER)
@@ -107,7 +110,7 @@ def _seal(directory: Path) -> None:
     files = {}
     for path in sorted(directory.iterdir()):
         _flush(path)
-        files[path.name] = {"sha256": _digest(path), "bytes": path.stat().st_size}
+        files[path.name] = _entry(path)
     _write_json(directory / MANIFEST, {"files": files})
     _flush(directory / MANIFEST)
     sync_directory(directory)
@@ -118,14 +121,14 @@ def _flush(path: Path) -> None:
         os.fsync(file.fileno())
 
 
-def _digest(path: Path) -> str:
+def _entry(path: Path) -> dict[str, Any]:
     with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        return {"sha256": hashlib.file_digest(file, "sha256").hexdigest(), "bytes": path.stat().st_size}
 
 
 def _exchange(new: Path, place: Path) -> None:
     """Renames a complete directory into its place. A crash between the two renames leaves both, under other names."""
-    old = place.parent / f".replaced-{place.name}"
+    old = place.parent / f"{_REPLACED}{place.name}"
     if place.exists():
         place.rename(old)
     new.rename(place)
@@ -134,17 +137,29 @@ def _exchange(new: Path, place: Path) -> None:
 
 
 def clean_leftovers(checkpoints: Path) -> None:
-    """Removes what a killed process left half-written, and puts back what it had already moved aside."""
+    """Removes what a killed process left half-written, and puts back what it had already moved aside.
+
+    Only for whoever holds the run's lock: a process that is writing would lose its work. Readers use `present`.
+    """
     if not checkpoints.is_dir():
         return
-    for replaced in checkpoints.glob(".replaced-*"):
-        place = checkpoints / replaced.name.removeprefix(".replaced-")
+    for replaced in checkpoints.glob(f"{_REPLACED}*"):
+        place = checkpoints / replaced.name.removeprefix(_REPLACED)
         if place.exists():
             shutil.rmtree(replaced, ignore_errors=True)
         else:
             replaced.rename(place)
     for unfinished in checkpoints.glob(".writing-*"):
         shutil.rmtree(unfinished, ignore_errors=True)
+
+
+def present(checkpoints: Path) -> dict[str, Path]:
+    """The complete checkpoints of a run by name, also the one that a writer has just moved aside; changes nothing."""
+    if not checkpoints.is_dir():
+        return {}
+    complete = sorted(path for path in checkpoints.iterdir() if (path / MANIFEST).is_file())
+    aside = {path.name.removeprefix(_REPLACED): path for path in complete if path.name.startswith(_REPLACED)}
+    return aside | {path.name: path for path in complete if not path.name.startswith(".")}
 
 
 def open_checkpoint(path: Path) -> Checkpoint:
@@ -158,19 +173,14 @@ def open_checkpoint(path: Path) -> Checkpoint:
             "this is no complete checkpoint", where=str(path), expected=f"a directory with {MANIFEST}",
             found="no such directory" if not path.exists() else f"no {MANIFEST}",
         )  # fmt: skip
-    try:
-        listed = json.loads((path / MANIFEST).read_text(encoding="utf-8"))["files"]
-        about = json.loads((path / ABOUT).read_text(encoding="utf-8"))
-    except (OSError, ValueError, KeyError) as error:
-        raise CheckpointError("this checkpoint is damaged", where=str(path), found=str(error)) from error
-    for name, entry in listed.items():
+    for name, entry in _listed(path).items():
         file = path / name
-        if not file.is_file() or _digest(file) != entry["sha256"]:
+        if not file.is_file() or _entry(file) != entry:
             raise CheckpointError(
-                "this checkpoint is damaged", where=str(file), expected=f"sha256 {entry['sha256'][:16]}…",
-                found="no such file" if not file.is_file() else "other content",
-                fix="use another checkpoint of the run (RUN@last or RUN@best), or copy it again",
+                "this checkpoint is damaged", where=str(file), expected=f"the content that {MANIFEST} tells",
+                found="no such file" if not file.is_file() else "other content", fix=_ANOTHER,
             )  # fmt: skip
+    about = read_json(path / ABOUT)
     if about.get("format") != FORMAT:
         raise CheckpointError(
             "this checkpoint has another format", where=str(path), expected=str(FORMAT), found=str(about.get("format"))
@@ -178,7 +188,19 @@ def open_checkpoint(path: Path) -> Checkpoint:
     return Checkpoint(path, about)
 
 
-def load_weights(checkpoint: Checkpoint, model: nn.Module, base_fingerprint: str) -> None:
+def _listed(path: Path) -> dict[str, Any]:
+    """The files that the manifest of a checkpoint lists."""
+    manifest = read_json(path / MANIFEST)
+    files = manifest.get("files") if isinstance(manifest, dict) else None
+    if not isinstance(files, dict) or not {ABOUT, TRAINED} <= files.keys() or any(Path(n).name != n for n in files):
+        raise CheckpointError(
+            "this checkpoint is damaged", where=str(path / MANIFEST), expected="a list of the checkpoint's files",
+            found=str(manifest)[:80], fix=_ANOTHER,
+        )  # fmt: skip
+    return files
+
+
+def load_weights(checkpoint: Checkpoint, model: ReasoningSegmenter, base_fingerprint: str) -> None:
     """Puts a checkpoint's weights into a freshly assembled model, strictly.
 
     Args:
@@ -209,7 +231,7 @@ def load_weights(checkpoint: Checkpoint, model: nn.Module, base_fingerprint: str
             fix="the frozen weights changed since it was trained; restore them",
         )  # fmt: skip
     adapters = _read(checkpoint.path / ADAPTER) if (checkpoint.path / ADAPTER).is_file() else {}
-    load_adapter_state(model.vlm.vlm, adapters, where)  # type: ignore[union-attr, arg-type]
+    load_adapter_state(model.vlm.vlm, adapters, where)
     own = {canonical_name(name): parameter for name, parameter in model.named_parameters()}
     with torch.no_grad():
         for name, value in saved.items():

@@ -84,7 +84,12 @@ def evaluate_split(
                 continue
             image_id = batch.group_ids[int(batch.group_index[query])]
             scorer.add(
-                example.id, example.target, example.query, logits=answer.union, emitted=answer.emitted, image_id=image_id
+                example.id,
+                example.target,
+                example.query,
+                logits=answer.union,
+                emitted=answer.emitted,
+                image_id=image_id,
             )
             if keep_predictions:
                 predictions.append(to_prediction(example.id, answer))

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -15,11 +15,20 @@ from segtune.core.files import write_json
 from segtune.core.input_spec import ConversationConfig
 from segtune.data.conversation import Conversation
 from segtune.data.transforms import Transform
-from segtune.engine.checkpoint import MANIFEST, Checkpoint, clean_leftovers, load_weights, open_checkpoint
+from segtune.engine.checkpoint import MANIFEST, Checkpoint, load_weights, open_checkpoint, present
 from segtune.models.adapters import merge_adapters
 from segtune.models.config import ModelConfig, TrainSettings
 from segtune.models.reasoning import ReasoningSegmenter
-from segtune.models.weights import ASSEMBLED, EMBEDDED, Parts, assemble, base_directory, fingerprint, load_parts
+from segtune.models.weights import (
+    ASSEMBLED,
+    EMBEDDED,
+    Parts,
+    assemble,
+    base_directory,
+    base_facts,
+    fingerprint,
+    load_parts,
+)
 
 RUN_BASE = "run:base"
 """A base that lies in the run directory itself (a model that was made from nothing)."""
@@ -88,6 +97,12 @@ def load(name: str) -> Loaded:
     return loaded
 
 
+def usual_device() -> torch.device:
+    """The accelerator of this machine, or its CPU."""
+    found = torch.accelerator.current_accelerator(check_available=True)
+    return torch.device("cpu") if found is None else found
+
+
 def find_checkpoint(name: str) -> Checkpoint | None:
     """The checkpoint that a name means; None where it means a base without one.
 
@@ -104,14 +119,13 @@ def find_checkpoint(name: str) -> Checkpoint | None:
         return open_checkpoint(directory)
     checkpoints = directory / "checkpoints"
     if checkpoints.is_dir():
-        clean_leftovers(checkpoints)
-        present = sorted(p.name for p in checkpoints.iterdir() if (p / MANIFEST).is_file())
-        wanted = which or ("best" if "best" in present else "last")
-        if wanted in present:
-            return open_checkpoint(checkpoints / wanted)
+        there = present(checkpoints)
+        wanted = which or ("best" if "best" in there else "last")
+        if wanted in there:
+            return open_checkpoint(there[wanted])
         raise CheckpointError(
-            f"this run has no checkpoint {wanted!r}", where=name, expected=", ".join(present) or "any checkpoint",
-            found="none" if not present else wanted, fix="train it further, or name one that is there",
+            f"this run has no checkpoint {wanted!r}", where=name, expected=", ".join(there) or "any checkpoint",
+            found="none" if not there else wanted, fix="train it further, or name one that is there",
         )  # fmt: skip
     raise CheckpointError(
         "this is no model", where=name,
@@ -123,7 +137,7 @@ def find_checkpoint(name: str) -> Checkpoint | None:
 
 def _facts_of_base(name: str) -> dict[str, Any]:
     """Settings that a base brings with it: they decide shapes, so nobody should have to repeat them."""
-    about = json.loads((base_directory(name) / ASSEMBLED).read_text(encoding="utf-8"))
+    about = base_facts(base_directory(name))
     return {key: about[key] for key in ("seg_hidden", "mask_features", "image_geometry") if key in about}
 
 

@@ -188,8 +188,8 @@ class Trainer:
         state.skipped_in_row = 0
         tracker.step(terms, self.stopwatch.lap())
         if state.step % self.settings.train.log_every == 0 or state.step == self.total_steps:
-            row = {"step": state.step, "epoch": state.epoch + 1, **terms, "lr": rate, "grad_norm": float(report.grad_norm)}
-            self.run.append_jsonl(names.METRICS, row)
+            row = {"step": state.step, "epoch": state.epoch + 1, **terms, "lr": rate}
+            self.run.append_jsonl(names.METRICS, {**row, "grad_norm": float(report.grad_norm)})
         giou = tracker.iou.compute()["gIoU"] or 0.0
         progress.step(state.epoch + 1, {"loss": terms["loss"], "ce": terms["ce"], "bce": terms["bce"],
                                         "dice": terms["dice"], "gIoU": giou})  # fmt: skip

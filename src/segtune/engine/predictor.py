@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -20,6 +20,7 @@ from segtune.data.conversation import Conversation
 from segtune.data.images import open_image
 from segtune.data.transforms import Transform
 from segtune.engine.inference import answer_batch
+from segtune.engine.loading import load, usual_device
 from segtune.models.reasoning import ReasoningSegmenter
 from segtune.ops.overlays import overlay
 from segtune.ops.rle import rle_encode
@@ -48,8 +49,8 @@ class Prediction:
 
     @property
     def mask(self) -> np.ndarray:
-        """bool `[h, w]`: all masks together, empty where there is none."""
-        return self.masks.any(axis=0) if len(self.masks) else np.zeros(self.image.shape[:2], bool)
+        """Bool `[h, w]`: all masks together, empty where there is none."""
+        return np.asarray(self.masks.any(axis=0)) if len(self.masks) else np.zeros(self.image.shape[:2], bool)
 
     def overlay(self) -> np.ndarray:
         """uint8 `[h, w, 3]`: the mask over the image."""
@@ -110,6 +111,21 @@ class Predictor:
         self.model, self.conversation, self.transform = model.eval(), conversation, transform
         self.max_new_tokens = max_new_tokens
 
+    @classmethod
+    def from_pretrained(cls, name: str | Path, *, device: str | torch.device | None = None) -> Self:
+        """Loads a model by name.
+
+        Args:
+            name: A run (`RUN` for its best checkpoint, `RUN@last`), a checkpoint directory, a base, or `segtune/tiny`.
+            device: Where it runs; the accelerator where there is one if None, else the CPU.
+
+        Raises:
+            CheckpointError: There is no such model, or it is damaged.
+        """
+        loaded = load(str(name))
+        loaded.model.to(usual_device() if device is None else device)
+        return cls(loaded.model, loaded.conversation, loaded.transform)
+
     def predict(self, image: str | Path | np.ndarray | Image.Image, query: str) -> Prediction:
         """Asks one question.
 
@@ -125,9 +141,11 @@ class Predictor:
 
     def predict_many(self, image: str | Path | np.ndarray | Image.Image, queries: Sequence[str]) -> list[Prediction]:
         """Asks several questions about one image, which is encoded once; raises as `predict` does."""
-        if not queries or not all(query.strip() for query in queries):
-            raise ConfigError("the question is empty", expected='words, as in "the red car"')
+        for query in queries:
+            require_question(query)
         pixels = _read(image)
+        if not queries:
+            return []
         nothing = np.zeros(pixels.shape[:2], np.uint8)
         examples = tuple(Example(f"image#{i}", _query(text), nothing) for i, text in enumerate(queries))
         answers = (self.conversation.wording.forced_answer,) * len(examples)
@@ -142,6 +160,12 @@ class Predictor:
             Prediction(text, answer.text, answer.logits > 0, answer.scores, pixels)
             for text, answer in zip(queries, found, strict=True)
         ]
+
+
+def require_question(text: str) -> None:
+    """Raises `ConfigError` where there is nothing to ask."""
+    if not text.strip():
+        raise ConfigError("the question is empty", expected='words, as in "the red car"', found=repr(text))
 
 
 def _query(text: str) -> Query:

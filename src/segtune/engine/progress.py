@@ -39,7 +39,9 @@ class TrainingProgress:
             self._task = self._bar.add_task("training", total=self.total, completed=self.done, facts="")
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         if self._bar is not None:
             self._bar.stop()
 

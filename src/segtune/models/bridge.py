@@ -22,8 +22,8 @@ class SegProjection(nn.Module):
         )
 
     def forward(self, states: Tensor) -> Tensor:
-        """float `[N, H]` hidden states to float `[N, D]` prompts, in the projection's own dtype."""
-        return self.layers(states.to(self.layers[0].weight.dtype))
+        """Float `[N, H]` hidden states to float `[N, D]` prompts, in the projection's own dtype."""
+        return self.layers(states.to(next(self.layers.parameters()).dtype))
 
 
 class Connector(nn.Module):
@@ -48,7 +48,7 @@ class Connector(nn.Module):
         self.mix_norm = nn.GroupNorm(groups, width)
 
     def forward(self, features: Tensor) -> Tensor:
-        """float `[G, P, C]` tower features, P a square number, to float `[G, D, grid, grid]`."""
+        """Float `[G, P, C]` tower features, P a square number, to float `[G, D, grid, grid]`."""
         groups, patches, channels = features.shape
         side = int(patches**0.5)
         if side * side != patches:

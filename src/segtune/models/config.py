@@ -1,4 +1,4 @@
-"""What a reasoning model is made of and what of it trains; free of torch, so that a recipe is checked in milliseconds."""
+"""What a reasoning model is made of and what of it trains; free of torch, so that a recipe is checked in no time."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class ModelConfig(Config):
     vlm: str | None = Field(None, description="LLaVA checkpoint: hub id or directory, where there is no base")
     mask_model: str | None = Field(None, description="SAM checkpoint: hub id or directory, where there is no base")
     mask_features: Literal["encoder", "shared"] = Field(
-        "encoder", description="the decoder's image features: SAM's own encoder, or the vision tower through a connector"
+        "encoder", description="the decoder's image features: SAM's own encoder, or the tower's through a connector"
     )
     image_geometry: Literal["pad", "crop"] = Field("pad", description="the VLM's square: padded, or centre-cropped")
     seg_hidden: int | None = Field(None, ge=1, description="hidden width of the <SEG> projection; default the LLM's")

@@ -38,11 +38,18 @@ class SamMaskModel(nn.Module):
         return self.sam.config.prompt_encoder_config.image_embedding_size
 
     def drop_encoder(self) -> None:
-        """Frees the image encoder (shared features need none)."""
-        del self.sam.vision_encoder
+        """Frees the image encoder where there still is one (shared features need none)."""
+        if hasattr(self.sam, "vision_encoder"):
+            del self.sam.vision_encoder
 
-    def encode(self, pixels: Tensor) -> Tensor:
-        """Runs the image encoder: float `[G, 3, s, s]` (normalised, model pixels) to `[G, D, l/4, l/4]`."""
+    def encode(self, pixels: Tensor | None) -> Tensor:
+        """Runs the image encoder: float `[G, 3, s, s]` (normalised, model pixels) to `[G, D, l/4, l/4]`.
+
+        Raises:
+            ValueError: There are no pixels: the batch was prepared for shared features.
+        """
+        if pixels is None:
+            raise ValueError("this model encodes images itself, but the batch has no mask_pixels (shared features?)")
         return self.sam.vision_encoder(pixels).last_hidden_state
 
     def decode(self, prompts: Tensor, features: Tensor) -> tuple[Tensor, Tensor]:

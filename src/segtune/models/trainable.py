@@ -31,6 +31,10 @@ _COMPONENT_BY_PATTERN = (
     ("sam.mask_decoder.", "mask_decoder"),
 )
 
+ADAPTERS = ("lora", "seg_token")
+BRIDGE = ("seg_projection", "connector")
+"""Components between the two models: a base may have them or not."""
+
 COMPONENTS = tuple(dict.fromkeys(component for _, component in _COMPONENT_BY_PATTERN))
 
 
@@ -38,7 +42,7 @@ def canonical_name(name: str) -> str:
     """The path of a parameter without PEFT's wrappers: the same whether adapters are in or not."""
     for wrapper, plain in ((".base_model.model", ""), ("vlm.vlm.model.", "vlm."), ("vlm.vlm.", "vlm.")):
         name = name.replace(wrapper, plain)
-    return name.replace(".base_layer.", ".").replace(".token_adapter.base_layer.", ".")
+    return name.replace(".token_adapter.base_layer.", ".").replace(".base_layer.", ".")
 
 
 def component_of(name: str) -> str:
@@ -142,7 +146,8 @@ def table_dict(rows: list[ComponentRow]) -> dict[str, object]:
 
 def render_table(rows: list[ComponentRow]) -> str:
     """The table as text, a line per component and one for the whole."""
-    total = ComponentRow("total", *(sum(getattr(r, k) for r in rows) for k in ("total", "trainable", "frozen", "bytes")))
+    columns = ("total", "trainable", "frozen", "bytes")
+    total = ComponentRow("total", *(sum(getattr(r, k) for r in rows) for k in columns))
     lines = [f"{'component':<16}{'parameters':>15}{'trainable':>15}{'MB':>10}"]
     lines += [f"{r.component:<16}{r.total:>15,}{r.trainable:>15,}{r.bytes / 1e6:>10.2f}" for r in [*rows, total]]
     return "\n".join(lines)

@@ -89,17 +89,19 @@ class LlavaAdapter(nn.Module):
             float `[Q, T, H]`.
 
         Raises:
-            ValueError: A query has not exactly P placeholders; that is the conversation's business.
+            ValueError: A query has neither P placeholders nor none (a text-only prompt); that is the conversation's
+                business.
         """
         placeholder = input_ids == self.llava.config.image_token_id
         counts = placeholder.sum(dim=1)
-        if not bool((counts == image_tokens.shape[1]).all()):
+        seeing = counts > 0
+        if not bool((counts[seeing] == image_tokens.shape[1]).all()):
             raise ValueError(
                 f"every query needs {image_tokens.shape[1]} image placeholders, one per image feature; "
                 f"found {counts.tolist()} (segtune.data.conversation writes them)"
             )
         embeddings = self.llava.get_input_embeddings()(input_ids)
-        features = image_tokens[group_index].to(embeddings.dtype)
+        features = image_tokens[group_index[seeing]].to(embeddings.dtype)
         return embeddings.masked_scatter(placeholder.unsqueeze(-1), features)
 
     def language(self, embeddings: Tensor, attention_mask: Tensor, position_ids: Tensor, cache: Any = None) -> Tensor:

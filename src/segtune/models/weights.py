@@ -7,7 +7,6 @@ transformers re-initialises missing weights with no more than a log line; here t
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 from dataclasses import dataclass
 from importlib.resources import files
@@ -17,16 +16,17 @@ from typing import Any
 import torch
 from safetensors.torch import load_file
 from torch import nn
-from transformers import AutoProcessor, LlavaForConditionalGeneration, SamImageProcessorPil, SamModel
+from transformers import AutoConfig, AutoProcessor, LlavaForConditionalGeneration, SamImageProcessorPil, SamModel
 
 from segtune.core.errors import CheckpointError
+from segtune.core.files import read_json
 from segtune.core.input_spec import SEG_TOKEN, ConversationConfig, InputSpec, PixelSpec
 from segtune.models.adapters import add_adapters
 from segtune.models.bridge import Connector, SegProjection
 from segtune.models.config import ModelConfig
 from segtune.models.mask_decoder import SamMaskModel
 from segtune.models.reasoning import ReasoningSegmenter
-from segtune.models.trainable import apply_trainable, canonical_name
+from segtune.models.trainable import BRIDGE, apply_trainable, canonical_name, component_of
 from segtune.models.vlm import LlavaAdapter
 
 EMBEDDED = {"segtune/tiny": "weights"}
@@ -67,6 +67,26 @@ def base_directory(name: str) -> Path:
     return path
 
 
+def base_facts(directory: Path) -> dict[str, Any]:
+    """What a base says about itself: its wording under `conversation`, and settings that decide shapes.
+
+    Args:
+        directory: From `base_directory`.
+
+    Raises:
+        CheckpointError: Its file is damaged.
+    """
+    about = read_json(directory / ASSEMBLED)
+    try:
+        ConversationConfig.model_validate(about["conversation"])
+    except (TypeError, KeyError, ValueError) as error:
+        raise CheckpointError(
+            "this base is damaged", where=str(directory / ASSEMBLED), expected="a mapping with the wording in it",
+            found=str(error).splitlines()[0], fix="copy the base again",
+        ) from error  # fmt: skip
+    return about
+
+
 def load_parts(config: ModelConfig, conversation: ConversationConfig | None = None) -> Parts:
     """Loads both halves of a model.
 
@@ -83,12 +103,14 @@ def load_parts(config: ModelConfig, conversation: ConversationConfig | None = No
         directory = base_directory(config.base)
         vlm_path, sam_path = str(directory / "vlm"), str(directory / "mask_model")
         bridge = _read_safetensors(directory / "segmentation.safetensors")
-        about = json.loads((directory / ASSEMBLED).read_text(encoding="utf-8"))
-        conversation = conversation or ConversationConfig.model_validate(about["conversation"])
-    assert vlm_path and sam_path
+        conversation = conversation or ConversationConfig.model_validate(base_facts(directory)["conversation"])
+    assert vlm_path is not None
+    assert sam_path is not None
     dtype = getattr(torch, config.dtype)
     llava = load_pretrained(LlavaForConditionalGeneration, vlm_path, dtype)
-    sam = load_pretrained(SamModel, sam_path, torch.float32)
+    # With shared features the image encoder is dropped, and a base exported from such a model has none.
+    unneeded = "vision_encoder." if config.mask_features == "shared" else None
+    sam = load_pretrained(SamModel, sam_path, torch.float32, unneeded=unneeded)
     processor = _guarded(lambda: AutoProcessor.from_pretrained(vlm_path, backend="pil"), vlm_path)
     sam_processor = _guarded(lambda: SamImageProcessorPil.from_pretrained(sam_path), sam_path)
     ensure_seg_token(llava, processor.tokenizer)
@@ -96,23 +118,37 @@ def load_parts(config: ModelConfig, conversation: ConversationConfig | None = No
     return Parts(llava, sam, processor, sam_processor, spec, bridge)
 
 
-def load_pretrained(cls: Any, path: str, dtype: torch.dtype) -> Any:
+def load_pretrained(cls: Any, path: str, dtype: torch.dtype, *, unneeded: str | None = None) -> Any:
     """`from_pretrained`, strictly.
 
     Args:
         cls: A transformers model class.
         path: Hub id or directory.
         dtype: Of the weights.
+        unneeded: Prefix of weights that may be missing because nobody will use them.
 
     Raises:
         CheckpointError: Something is missing, unexpected or of another shape; the names are given.
     """
+    # Without a config.json transformers would build its default, a 7B in the case of LLaVA; so the config comes first.
+    config = _guarded(lambda: AutoConfig.from_pretrained(path), path)
+    if not isinstance(config, cls.config_class):
+        raise CheckpointError(
+            f"this is no checkpoint for {cls.__name__}", where=path,
+            expected=f"model type {cls.config_class.model_type}", found=f"model type {config.model_type}",
+        )  # fmt: skip
+    # Other shapes are let through only to be refused by name below.
     model, info = _guarded(
-        lambda: cls.from_pretrained(path, dtype=dtype, output_loading_info=True, use_safetensors=True), path
-    )
+        lambda: cls.from_pretrained(
+            path, config=config, dtype=dtype, output_loading_info=True, use_safetensors=True,
+            ignore_mismatched_sizes=True,
+        ),
+        path,
+    )  # fmt: skip
     unexpected = [name for name in info["unexpected_keys"] if not _HARMLESS.search(name)]
-    mismatched = [str(entry[0]) for entry in info["mismatched_keys"]]
-    lists = (("missing", info["missing_keys"]), ("unexpected", unexpected), ("of another shape", mismatched))
+    mismatched = [f"{name} {tuple(found)} instead of {tuple(own)}" for name, found, own in info["mismatched_keys"]]
+    missing = [name for name in info["missing_keys"] if not (unneeded and name.startswith(unneeded))]
+    lists = (("missing", missing), ("unexpected", unexpected), ("of another shape", mismatched))
     found = "; ".join(f"{what}: {', '.join(sorted(names)[:8])}" for what, names in lists if names)
     if found:
         raise CheckpointError(
@@ -125,7 +161,9 @@ def load_pretrained(cls: Any, path: str, dtype: torch.dtype) -> Any:
 def _guarded(load: Any, path: str) -> Any:
     try:
         return load()
-    except (OSError, ValueError, KeyError, RuntimeError, json.JSONDecodeError) as error:
+    except MemoryError:
+        raise
+    except Exception as error:  # damaged files make safetensors, tokenizers and transformers raise nearly anything
         first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise CheckpointError(
             "this checkpoint cannot be loaded",
@@ -152,20 +190,22 @@ def ensure_seg_token(llava: LlavaForConditionalGeneration, tokenizer: Any) -> in
     Returns:
         The id of `<SEG>`.
     """
-    if SEG_TOKEN not in tokenizer.get_vocab():
+    known = SEG_TOKEN in tokenizer.get_vocab()
+    if not known:
         tokenizer.add_tokens([SEG_TOKEN], special_tokens=True)
-        seg_id = tokenizer.convert_tokens_to_ids(SEG_TOKEN)
-        if seg_id >= llava.get_input_embeddings().weight.shape[0]:
-            llava.resize_token_embeddings(seg_id + 1, pad_to_multiple_of=64, mean_resizing=False)
-        if llava.device.type != "meta":
-            with torch.no_grad():
-                for rows in (llava.get_input_embeddings().weight, llava.lm_head.weight):
-                    rows[seg_id] = rows[:seg_id].float().mean(dim=0).to(rows.dtype)
-    return int(tokenizer.convert_tokens_to_ids(SEG_TOKEN))
+    seg_id = int(tokenizer.convert_tokens_to_ids(SEG_TOKEN))
+    grows = seg_id >= llava.get_input_embeddings().weight.shape[0]
+    if grows:
+        llava.resize_token_embeddings(seg_id + 1, pad_to_multiple_of=64, mean_resizing=False)
+    if (grows or not known) and llava.device.type != "meta":
+        with torch.no_grad():
+            for rows in (llava.get_input_embeddings().weight, llava.lm_head.weight):
+                rows[seg_id] = rows[:seg_id].float().mean(dim=0).to(rows.dtype)
+    return seg_id
 
 
 def input_spec(
-    llava: nn.Module, processor: Any, sam: SamModel, sam_processor: Any, config: ModelConfig,
+    llava: LlavaForConditionalGeneration, processor: Any, sam: SamModel, sam_processor: Any, config: ModelConfig,
     conversation: ConversationConfig,
 ) -> InputSpec:  # fmt: skip
     """Reads from the processors and configs how input must look."""
@@ -238,11 +278,17 @@ def _load_bridge(module: nn.Module, prefix: str, bridge: dict[str, torch.Tensor]
 def fingerprint(model: nn.Module) -> str:
     """A short digest of the weights that do not train: says which base a checkpoint belongs to.
 
+    The bridge is left out: a checkpoint holds it, and a base that has none gets a fresh one each time.
+
     Names, shapes and 16 evenly spaced values of every frozen tensor go in; that tells bases apart in a second, even
     at 7B, where hashing every byte would take a minute.
     """
     digest = hashlib.sha256()
-    frozen = {canonical_name(name): p for name, p in model.named_parameters() if not p.requires_grad}
+    frozen = {
+        canonical_name(name): p
+        for name, p in model.named_parameters()
+        if not p.requires_grad and component_of(name) not in BRIDGE
+    }
     for name in sorted(frozen):
         flat = frozen[name].detach().flatten()
         digest.update(f"{name} {tuple(frozen[name].shape)} ".encode())
@@ -250,5 +296,3 @@ def fingerprint(model: nn.Module) -> str:
             sample = flat[torch.linspace(0, flat.numel() - 1, min(16, flat.numel())).long().to(flat.device)]
             digest.update(sample.float().cpu().numpy().tobytes())
     return digest.hexdigest()[:16]
-
-

@@ -33,10 +33,16 @@ def fit(original: tuple[int, int], size: int, placement: Placement) -> Geometry:
             short side to `size` and keeps the middle (CLIP's rule, as the reference system has it).
 
     Returns:
-        The geometry; sides are rounded as `int(side * scale + 0.5)` and never below one pixel.
+        The geometry. Sides are rounded as `int(side * scale + 0.5)` and never below one pixel; those of a crop are
+        cut to whole pixels, and of an odd rest the smaller half goes above and left, as CLIP's processor does it.
     """
     height, width = original
-    scale = size / (min(height, width) if placement == "crop" else max(height, width))
+    if placement == "crop":
+        short = min(height, width)
+        resized = (size * height // short, size * width // short)
+        offset = (-((resized[0] - size) // 2), -((resized[1] - size) // 2))
+        return Geometry(original=original, resized=resized, offset=offset, size=size)
+    scale = size / max(height, width)
     resized = (max(1, int(height * scale + 0.5)), max(1, int(width * scale + 0.5)))
     offset = (0, 0) if placement == "corner" else ((size - resized[0]) // 2, (size - resized[1]) // 2)
     return Geometry(original=original, resized=resized, offset=offset, size=size)

@@ -1,4 +1,4 @@
-"""The model card of a run: what it was trained from and on, how it scores, and its curve. Reads the run directory only."""
+"""The model card of a run: what it was trained from and on, its scores and its curve, from the run directory alone."""
 
 from __future__ import annotations
 

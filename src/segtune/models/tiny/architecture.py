@@ -65,13 +65,13 @@ def build_tokenizer(texts: Iterable[str]) -> PreTrainedTokenizerFast:
 
 
 def llava_config(tokenizer: PreTrainedTokenizerFast) -> LlavaConfig:
-    """The configuration of the tiny LLaVA: a 64-wide CLIP tower with 64 patches, a 128-wide Llama of 4 layers."""
+    """The configuration of the tiny LLaVA: a 64-wide CLIP tower with 64 patches, a 128-wide Llama of 3 layers."""
     vision = CLIPVisionConfig(
         hidden_size=64, intermediate_size=192, num_hidden_layers=4, num_attention_heads=4, image_size=IMAGE_SIZE,
         patch_size=16, projection_dim=64,
     )  # fmt: skip
     text = LlamaConfig(
-        vocab_size=VOCABULARY, hidden_size=128, intermediate_size=256, num_hidden_layers=4, num_attention_heads=4,
+        vocab_size=VOCABULARY, hidden_size=128, intermediate_size=256, num_hidden_layers=3, num_attention_heads=4,
         num_key_value_heads=4, max_position_embeddings=512, pad_token_id=tokenizer.pad_token_id,
         bos_token_id=tokenizer.bos_token_id, eos_token_id=tokenizer.eos_token_id, tie_word_embeddings=False,
         initializer_range=0.06,

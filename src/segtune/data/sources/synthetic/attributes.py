@@ -142,21 +142,33 @@ def _dress(phrase: str, rng: np.random.Generator) -> tuple[str, bool]:
     return " ".join(words), len(words) > 6
 
 
-def attribute_queries(scene: Scene, rng: np.random.Generator, count: int) -> list[SceneQuery]:
+def attribute_queries(
+    scene: Scene, rng: np.random.Generator, count: int, naming_share: float = 0.0
+) -> list[SceneQuery]:
     """Draws attribute phrases for a scene, with different targets as far as it has them.
 
     Args:
         scene: The scene.
         rng: The source of chance.
         count: How many.
+        naming_share: Chance that a query only names its object by colour and shape ("red disc"), the easiest phrase
+            there is; no two objects of a scene share both. What is left is drawn from the whole grammar.
 
     Returns:
-        At most `count` queries with different phrases; fewer only where the grammar has no more to say.
+        At most `count` queries; fewer only where the grammar has no more to say.
     """
     left = attribute_phrases(scene)
     queries: list[SceneQuery] = []
     asked: Counter[int] = Counter()
     while len(queries) < count and any(left.values()):
+        if rng.random() < naming_share:
+            index = min(rng.permutation(len(scene.objects)).tolist(), key=lambda i: asked[i])
+            asked[index] += 1
+            name = f"{scene.objects[index].colour} {scene.objects[index].shape}"
+            # While everything is a name there is no dressing; it comes with the rest of the grammar.
+            dressed = _dress(name, rng) if rng.random() > naming_share else (name, False)
+            queries.append(SceneQuery(*dressed, "attribute", index))
+            continue
         kinds = [kind for kind in KINDS if left[kind]]
         share = np.array([KINDS[kind] for kind in kinds])
         kind = kinds[int(rng.choice(len(kinds), p=share / share.sum()))]

@@ -22,7 +22,7 @@ COLOURS = ("red", "green", "blue", "yellow", "purple", "orange", "white", "black
 TEXTURES = ("plain", "striped", "dotted", "checked")
 """Names of the textures."""
 
-SIZES = {"small": (12.0, 14.0), "medium": (16.5, 19.5), "large": (23.0, 27.0)}
+SIZES = {"small": (12.5, 14.5), "medium": (17.5, 20.5), "large": (24.5, 28.0)}
 """Size classes and their range of radii in pixels."""
 
 _BASE = {

@@ -1,4 +1,4 @@
-"""A scene: a cluttered background and four to six objects, some partly hidden, with their exact masks.
+"""A scene: a cluttered background and four or five objects, some partly hidden, with their exact masks.
 
 Layout comes first, on masks alone (cheap, so that bad places can be tried again), and drawing second. Scenes are
 decided by their random generator and by nothing else; `scene_rng` makes one from integers.
@@ -86,7 +86,7 @@ def _pick(rng: np.random.Generator, names: Sequence[str], count: int) -> list[st
 
 
 def draw_looks(rng: np.random.Generator) -> list[Look]:
-    """Chooses what a scene holds: 4 to 6 looks, no two of the same shape and colour, some sharing one of them.
+    """Chooses what a scene holds: 4 or 5 looks, no two of the same shape and colour, some sharing one of them.
 
     Most scenes have one pair of the same colour and one pair of the same shape (so that most attributes still pick
     one object and the pairs need a second one); the others draw from three or four of each.
@@ -97,7 +97,7 @@ def draw_looks(rng: np.random.Generator) -> list[Look]:
     Returns:
         The looks, in random order.
     """
-    count = int(rng.integers(4, 7))
+    count = int(rng.integers(4, 6))
     while True:
         if rng.random() < 0.75:
             shapes, colours = _pick(rng, SHAPES, count), _pick(rng, COLOURS, count)

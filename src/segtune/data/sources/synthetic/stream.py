@@ -25,12 +25,16 @@ class AttributeStream:
         seed: Decides everything.
         queries: Queries of each scene.
         split: `"train"` or `"val"`.
+        naming_epochs: In the train split, the epochs over which queries change from names alone ("red disc": all of
+            them in the first two epochs) to the whole grammar. From names the rest is learned several times faster.
 
     Raises:
         ConfigError: If an argument is out of range.
     """
 
-    def __init__(self, length: int, seed: int, queries: int = 4, split: str = "train") -> None:
+    def __init__(
+        self, length: int, seed: int, queries: int = 4, split: str = "train", naming_epochs: int = 0
+    ) -> None:
         if split not in _STREAM_KEYS:
             raise ConfigError(
                 "the stream has no such split", where="split", expected="train or val", found=repr(split),
@@ -43,6 +47,7 @@ class AttributeStream:
             )  # fmt: skip
         self.name = f"attributes@{split}"
         self._length, self._seed, self._queries, self._split = length, seed, queries, split
+        self._naming_epochs = naming_epochs if split == "train" else 0
 
     def __len__(self) -> int:
         """Groups in an epoch."""
@@ -54,6 +59,12 @@ class AttributeStream:
     def ids(self, index: int) -> Sequence[str]:
         """The ids of the group's examples (the same in every epoch), without drawing it."""
         return [f"{self._record_id(index)}#{k}" for k in range(self._queries)]
+
+    def _naming_share(self, epoch: int) -> float:
+        """The share of names in an epoch: 1 in the first two, then falling evenly to 0 at `naming_epochs`."""
+        if self._naming_epochs == 0:
+            return 0.0
+        return min(1.0, max(0.0, 1 - (epoch - 1) / max(1, self._naming_epochs - 1)))
 
     def group(self, index: int, epoch: int = 0) -> Group:
         """Draws a scene and its queries.
@@ -73,7 +84,7 @@ class AttributeStream:
         rng = scene_rng(self._seed, _STREAM_KEYS[self._split], epoch if self._split == "train" else 0, index)
         while True:
             scene = draw_scene(rng)
-            queries = attribute_queries(scene, rng, self._queries)
+            queries = attribute_queries(scene, rng, self._queries, self._naming_share(epoch))
             if len(queries) == self._queries:
                 break
         examples = tuple(

@@ -1,0 +1,113 @@
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+from tests.factory import DrawnSource
+
+from segtune.core.errors import DataError
+from segtune.data.config import DataConfig
+from segtune.data.prepare import Subset, prepare
+
+
+@pytest.fixture
+def photos(tmp_path):
+    """20 noisy images of two queries each, as PNG."""
+    folder = tmp_path / "photos" / "train"
+    folder.mkdir(parents=True)
+    for index in range(20):
+        rng = np.random.default_rng(index)
+        Image.fromarray(rng.integers(0, 256, (48, 64, 3), np.uint8)).save(folder / f"{index:02d}.png")
+        content = {
+            "text": [f"thing {index}", f"object {index}"], "is_sentence": False,
+            "shapes": [{"label": "target", "points": [[2, 2], [20, 2], [20, 20]]}],
+        }  # fmt: skip
+        (folder / f"{index:02d}.json").write_text(json.dumps(content))
+    return folder
+
+
+def _break_the_middle(path) -> None:
+    """Leaves header and end as those of a good file: only decoding shows the damage."""
+    whole = bytearray(path.read_bytes())
+    whole[len(whole) // 2] ^= 0xFF
+    path.write_bytes(whole)
+
+
+def _config(photos, **changes) -> DataConfig:
+    return DataConfig.model_validate({"train": "photos@train", "root": str(photos.parents[1]), **changes})
+
+
+def _prepared(photos, **changes):
+    return prepare("reasonseg:photos@train", _config(photos, **changes))
+
+
+def test_nothing_is_left_out_of_good_data(photos):
+    prepared = _prepared(photos)
+    assert (len(prepared.source), prepared.bad, prepared.skipped_queries) == (20, (), 0)
+    assert prepared.to_dict() == {
+        "data": str(prepared.spec), "images": 20, "queries": 40, "skipped_queries": 0, "bad": []
+    }  # fmt: skip
+
+
+def test_one_bad_image_of_twenty_is_listed_and_the_others_stay(photos):
+    (photos / "07.png").write_text("<!DOCTYPE html><html>not found</html>")
+    prepared = _prepared(photos)
+    kept = [prepared.source.group(index).id for index in range(len(prepared.source))]
+    assert len(kept) == 19
+    assert "07" not in kept
+    assert len(prepared.bad) == 1
+    assert "07" in str(prepared.bad[0])
+    assert "HTML" in str(prepared.bad[0])
+    assert "07" in prepared.to_dict()["bad"][0]
+
+
+def test_damage_in_the_middle_is_found_by_decoding(photos):
+    _break_the_middle(photos / "11.png")
+    prepared = _prepared(photos)
+    assert len(prepared.source) == 19
+    assert prepared.skipped_queries == 2
+    assert prepared.bad[0].path == "11"
+    assert [list(prepared.source.ids(i)) for i in (10, 11)] == [["10#0", "10#1"], ["12#0", "12#1"]]
+    for index in range(19):
+        prepared.source.group(index)
+
+
+def test_a_truncated_image_is_left_out(photos):
+    path = photos / "03.png"
+    path.write_bytes(path.read_bytes()[:700])
+    prepared = _prepared(photos)
+    assert len(prepared.source) == 19
+    assert "03" in str(prepared.bad[0])
+
+
+def test_too_many_undecodable_images_are_refused_and_listed(photos):
+    for name in ("01", "04", "05"):
+        _break_the_middle(photos / f"{name}.png")
+    with pytest.raises(DataError, match="3 of 20 images") as caught:
+        _prepared(photos)
+    assert all(name in caught.value.found for name in ("01", "04", "05"))
+    assert len(_prepared(photos, max_bad_fraction=0.2).source) == 17
+
+
+def test_both_kinds_of_damage_count_together(photos):
+    for name in ("01", "02"):
+        (photos / f"{name}.json").write_text("{}")
+    for name in ("04", "05"):
+        _break_the_middle(photos / f"{name}.png")
+    assert len(_prepared(photos, max_bad_fraction=0.2).source) == 16
+    with pytest.raises(DataError, match="2 of 18 images, and 4 bad items among 20"):
+        _prepared(photos, max_bad_fraction=0.15)
+
+
+def test_a_stream_is_not_decoded_beforehand(tmp_path):
+    config = DataConfig(train="stream:attributes@train", stream_length=10**9)
+    assert len(prepare("stream:attributes@train", config).source) == 10**9
+
+
+def test_subset_renumbers():
+    subset = Subset(DrawnSource(5), [4, 1])
+    assert len(subset) == 2
+    assert [subset.group(i).id for i in range(2)] == ["g4", "g1"]
+    assert list(subset.ids(1)) == ["g1#0", "g1#1"]

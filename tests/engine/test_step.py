@@ -1,0 +1,138 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from accelerate import Accelerator
+from tests.factory import batch_of, group, groups, tiny_loaded
+
+from segtune.core.types import Batch
+from segtune.engine.config import OptimConfig
+from segtune.engine.loading import Loaded
+from segtune.engine.optim import build_optimizer
+from segtune.engine.step import StepReport, train_step
+from segtune.losses.config import LossConfig
+from segtune.losses.terms import TERMS
+from segtune.models.trainable import train_mode
+
+# Answers and numbers of queries differ, so that a mean of means would not be the mean.
+MEMBERS = [group(0, queries=1), group(1, queries=3), group(2, queries=2), group(3, queries=1)]
+ANSWERS = [["<SEG>."], ["Sure, it is <SEG>."] * 3, ["<SEG> and <SEG>.", "It is <SEG>."], ["no such thing."]]
+
+
+def _window(loaded: Loaded, cut: list[int]) -> list[Batch]:
+    ends = [sum(cut[: i + 1]) for i in range(len(cut))]
+    return [batch_of(loaded, MEMBERS[e - n : e], ANSWERS[e - n : e]) for n, e in zip(cut, ends, strict=True)]
+
+
+def _made(loaded: Loaded, window: list[Batch], optimizer=None, **changes) -> StepReport:
+    train_mode(loaded.model)
+    settings = {"rate": 1e-2, "clip": 1.0, "losses": LossConfig(), "observe": lambda *_: None, **changes}
+    if optimizer is None:
+        optimizer = torch.optim.SGD([p for p in loaded.model.parameters() if p.requires_grad], lr=1e-2)
+    return train_step(
+        loaded.model, window, optimizer,
+        seg_id=loaded.model.seg_id, accelerator=Accelerator(cpu=True), **settings,
+    )  # fmt: skip
+
+
+def _trained(loaded: Loaded) -> dict[str, torch.Tensor]:
+    return {name: p.detach().clone() for name, p in loaded.model.named_parameters() if p.requires_grad}
+
+
+@pytest.mark.parametrize("cut", [[1, 1, 1, 1], [2, 2], [3, 1]])
+def test_accumulation_is_one_large_batch(cut):
+    """Plain gradient descent, so that the weights after the step show the gradients as they are."""
+    whole, parts = tiny_loaded(), tiny_loaded()
+    start = _trained(whole)
+    a = _made(whole, _window(whole, [4]), clip=1e9, rate=1.0)
+    b = _made(parts, _window(parts, cut), clip=1e9, rate=1.0)
+    for term in (*TERMS, "loss"):
+        assert float(a.terms[term]) == pytest.approx(float(b.terms[term]), rel=1e-5)
+    assert float(a.grad_norm) == pytest.approx(float(b.grad_norm), rel=1e-4)
+    after, split = _trained(whole), _trained(parts)
+    assert any(float((after[name] - start[name]).abs().max()) > 1e-4 for name in start)
+    for name in start:
+        torch.testing.assert_close(after[name] - start[name], split[name] - start[name], rtol=1e-3, atol=5e-6, msg=name)
+
+
+def test_a_step_with_the_real_optimiser_is_the_same_however_it_is_cut():
+    whole, parts = tiny_loaded(), tiny_loaded()
+    config = OptimConfig(lr=1e-3)
+    for loaded, cut in ((whole, [4]), (parts, [1, 1, 1, 1])):
+        _made(loaded, _window(loaded, cut), build_optimizer(loaded.model, config), rate=1e-3)
+    after, split = _trained(whole), _trained(parts)
+    close = sum(int(torch.isclose(after[name], split[name], atol=1e-4).sum()) for name in after)
+    # Adam's first step is lr times the sign of the gradient: only gradients near zero may differ
+    assert close >= 0.999 * sum(value.numel() for value in after.values())
+
+
+@pytest.mark.parametrize("where", ["loss", "gradient"])
+def test_a_step_that_is_not_finite_leaves_everything_as_it_was(where):
+    loaded = tiny_loaded()
+    optimizer = build_optimizer(loaded.model, OptimConfig(lr=1e-3))
+    batch = batch_of(loaded, groups(1))
+    assert not _made(loaded, [batch], optimizer).skipped
+    before = _trained(loaded)
+    moments = {id(p): {k: v.clone() for k, v in entry.items()} for p, entry in optimizer.state.items()}
+    if where == "loss":
+        batch.images.vlm_pixels[:] = float("nan")
+        report = _made(loaded, [batch], optimizer)
+    else:
+        projection = loaded.model.seg_projection.layers[2].weight
+        hook = projection.register_hook(lambda gradient: gradient * float("inf"))
+        report = _made(loaded, [batch], optimizer)
+        hook.remove()
+        assert bool(torch.isfinite(report.terms["loss"]))
+    assert report.skipped
+    after = _trained(loaded)
+    assert all(torch.equal(before[name], after[name]) for name in before)
+    for parameter, entry in optimizer.state.items():
+        assert all(torch.equal(entry[key], moments[id(parameter)][key]) for key in entry)
+    assert all(p.grad is None for p in loaded.model.parameters())
+    assert not _made(loaded, [batch_of(loaded, groups(1))], optimizer).skipped
+
+
+def test_one_bad_micro_batch_skips_the_whole_window():
+    loaded = tiny_loaded()
+    before = _trained(loaded)
+    good, bad = batch_of(loaded, groups(1)), batch_of(loaded, groups(1))
+    bad.images.mask_pixels[:] = float("inf")
+    assert _made(loaded, [good, bad]).skipped
+    assert all(torch.equal(before[name], value) for name, value in _trained(loaded).items())
+
+
+def test_gradients_are_clipped_to_the_wanted_norm():
+    loaded = tiny_loaded()
+    start = _trained(loaded)
+    report = _made(loaded, _window(loaded, [4]), clip=0.5, rate=1.0)
+    assert float(report.grad_norm) > 0.5, "the norm before clipping is told"
+    moved = torch.cat([(value - start[name]).flatten() for name, value in _trained(loaded).items()])
+    assert float(moved.norm()) == pytest.approx(0.5, rel=1e-3)
+
+
+def test_the_report_is_the_weighted_mean_over_the_window():
+    loaded = tiny_loaded()
+    losses = LossConfig(ce=0.3, bce=1.7, dice=0.9)
+    seen = []
+    report = _made(
+        loaded, _window(loaded, [2, 2]), losses=losses, observe=lambda output, batch: seen.append((output, batch))
+    )
+    assert [len(batch.group_ids) for _, batch in seen] == [2, 2]
+    terms = {term: float(report.terms[term]) for term in TERMS}
+    assert float(report.terms["loss"]) == pytest.approx(sum(getattr(losses, t) * v for t, v in terms.items()), rel=1e-5)
+    assert not any(report.terms[term].requires_grad for term in terms)
+
+
+def test_a_window_without_masks_trains_words_alone():
+    loaded = tiny_loaded()
+    report = _made(loaded, [batch_of(loaded, groups(1), "no such thing.")])
+    assert not report.skipped
+    assert (float(report.terms["bce"]), float(report.terms["dice"])) == (0, 0)
+    assert float(report.terms["ce"]) > 0
+
+
+def test_the_rate_of_the_step_is_the_one_that_is_asked_for():
+    loaded = tiny_loaded()
+    optimizer = build_optimizer(loaded.model, OptimConfig(lr=1.0))
+    _made(loaded, [batch_of(loaded, groups(1))], optimizer, rate=1e-4)
+    assert {group["lr"] for group in optimizer.param_groups} == {1e-4}

@@ -1,0 +1,195 @@
+"""LLaVA-1.5-7B with SAM ViT-B in full size on the meta device: every name, switch and shape, and no weights."""
+
+from __future__ import annotations
+
+from functools import cache
+from types import SimpleNamespace
+
+import pytest
+import torch
+from tests.models.counts import FULL, lora
+from transformers import (
+    CLIPImageProcessorPil,
+    CLIPVisionConfig,
+    LlamaConfig,
+    LlavaConfig,
+    LlavaForConditionalGeneration,
+    SamConfig,
+    SamImageProcessorPil,
+    SamMaskDecoderConfig,
+    SamModel,
+    SamPromptEncoderConfig,
+    SamVisionConfig,
+)
+
+from segtune.core.input_spec import ConversationConfig
+from segtune.core.types import ImageFeatures
+from segtune.models.config import LoraSettings, ModelConfig, TrainSettings
+from segtune.models.reasoning import ReasoningSegmenter
+from segtune.models.trainable import component_of, table, table_dict
+from segtune.models.weights import Parts, assemble, ensure_seg_token, fingerprint, input_spec
+
+SEG_ID = 32002
+
+
+class HubTokenizer:
+    """What is asked of the 7B's tokenizer: 32,000 words, `<image>` and `<pad>`, and `<SEG>` once it is added."""
+
+    eos_token_id = 2
+
+    def __init__(self) -> None:
+        self.added = {"<image>": 32000, "<pad>": 32001}
+
+    def get_vocab(self) -> dict[str, int]:
+        return self.added
+
+    def add_tokens(self, tokens: list[str], special_tokens: bool) -> None:
+        assert special_tokens
+        self.added |= {token: 32000 + len(self.added) + i for i, token in enumerate(tokens)}
+
+    def convert_tokens_to_ids(self, token: str) -> int:
+        return self.added[token]
+
+    def convert_ids_to_tokens(self, number: int) -> str:
+        return {value: key for key, value in self.added.items()}[number]
+
+
+def _parts(config: ModelConfig) -> Parts:
+    vision = CLIPVisionConfig(
+        hidden_size=1024, intermediate_size=4096, num_hidden_layers=24, num_attention_heads=16, image_size=336,
+        patch_size=14, projection_dim=768,
+    )  # fmt: skip
+    text = LlamaConfig(
+        vocab_size=32064, hidden_size=4096, intermediate_size=11008, num_hidden_layers=32, num_attention_heads=32,
+        max_position_embeddings=4096,
+    )  # fmt: skip
+    with torch.device("meta"):
+        llava = LlavaForConditionalGeneration(
+            LlavaConfig(
+                vision_config=vision, text_config=text, image_token_id=32000, vision_feature_layer=-2,
+                vision_feature_select_strategy="default",
+            )
+        )  # fmt: skip
+        sam = SamModel(
+            SamConfig(
+                vision_config=SamVisionConfig(), prompt_encoder_config=SamPromptEncoderConfig(),
+                mask_decoder_config=SamMaskDecoderConfig(),
+            )
+        )  # fmt: skip
+    clip = CLIPImageProcessorPil(size={"shortest_edge": 336}, crop_size={"height": 336, "width": 336})
+    processor, sam_processor = SimpleNamespace(tokenizer=HubTokenizer(), image_processor=clip), SamImageProcessorPil()
+    assert ensure_seg_token(llava, processor.tokenizer) == SEG_ID
+    spec = input_spec(llava, processor, sam, sam_processor, config, ConversationConfig())
+    return Parts(llava, sam, processor, sam_processor, spec, {})
+
+
+@cache
+def _full(mask_features: str) -> tuple[ReasoningSegmenter, Parts]:
+    config = ModelConfig(
+        vlm="llava-hf/llava-1.5-7b-hf", mask_model="facebook/sam-vit-base", mask_features=mask_features
+    )
+    parts = _parts(config)
+    return assemble(parts, config), parts
+
+
+@pytest.fixture(params=["encoder", "shared"])
+def features(request) -> str:
+    return request.param
+
+
+def test_the_known_totals():
+    """The arithmetic of the hand count against what is published."""
+    llava = sum(FULL[part] for part in ("vision_tower", "projector", "embeddings", "llm"))
+    assert llava == 7_063_427_072
+    assert FULL["lora"] == 4_194_304
+    assert FULL["seg_token"] == 2 * 4096
+    assert FULL["seg_projection"] == 4096 * 4096 + 4096 + 4096 * 256 + 256
+    assert FULL["mask_decoder"] == 4_058_340
+    # facebook/sam-vit-base holds 93,735,472 parameters; the 256 positional frequencies are counted with the prompts
+    assert FULL["mask_encoder"] + FULL["prompt_encoder"] + FULL["mask_decoder"] - 256 == 93_735_472
+
+
+def test_every_parameter_has_a_component_and_every_component_its_count(features):
+    model, _ = _full(features)
+    assert all(p.device.type == "meta" for p in model.parameters())
+    assert all(b.device.type == "meta" for b in model.buffers())
+    absent = "connector" if features == "encoder" else "mask_encoder"
+    assert {row.component: row.total for row in table(model)} == {k: v for k, v in FULL.items() if k != absent}
+
+
+def test_what_trains_by_default(features):
+    model, _ = _full(features)
+    trained = {component_of(name) for name, p in model.named_parameters() if p.requires_grad}
+    expected = {"lora", "seg_token", "seg_projection", "mask_decoder"}
+    expected |= {"connector"} if features == "shared" else set()
+    assert trained == expected
+    assert table_dict(table(model))["trainable"] == sum(FULL[part] for part in expected)
+    adapted = [name for name, p in model.named_parameters() if "lora_" in name]
+    assert len(adapted) == 32 * 2 * 2
+    assert all(".language_model.layers." in name and name.endswith("default.weight") for name in adapted)
+    rows = {tuple(p.shape) for name, p in model.named_parameters() if "trainable_tokens" in name}
+    assert rows == {(1, 4096)}
+
+
+def test_no_row_is_cut_off_or_added_for_seg(features):
+    model, _ = _full(features)
+    llava = model.vlm.llava
+    assert tuple(llava.get_input_embeddings().weight.shape) == (32064, 4096)
+    assert tuple(llava.lm_head.weight.shape) == (32064, 4096)
+    assert model.seg_id == SEG_ID
+
+
+def test_how_input_must_look(features):
+    spec = _full(features)[1].input_spec
+    assert (spec.num_image_tokens, spec.image_token) == (576, "<image>")
+    assert (spec.vlm.size, spec.vlm.placement, spec.vlm.resample) == (336, "center", 3)
+    if features == "shared":
+        assert spec.mask is None
+    else:
+        assert (spec.mask.size, spec.mask.placement, spec.mask.resample) == (1024, "corner", 2)
+        assert spec.mask.mean == (0.485, 0.456, 0.406)
+
+
+def test_shapes_from_image_to_mask(features):
+    model, _ = _full(features)
+    images, queries, tokens = 2, 3, 700
+    with torch.device("meta"), torch.no_grad():
+        tower = model.vlm.tower(torch.empty(images, 3, 336, 336))
+        projected = model.vlm.project(tower)
+        if features == "encoder":
+            seen = model.mask_model.encode(torch.empty(images, 3, 1024, 1024))
+        else:
+            seen = model.connector(tower)
+        # whether a flat mask hides anything cannot be asked on this device; a square one is taken as it is
+        square = torch.ones(queries, 1, tokens, tokens, dtype=torch.bool)
+        states = model.vlm.language(
+            torch.empty(queries, tokens, 4096), square, torch.empty(queries, tokens, dtype=torch.long)
+        )
+        logits = model.vlm.head(states[:, -1])
+        masks = model.decode_masks(
+            states[:, -1], torch.empty(queries, dtype=torch.long), torch.empty(queries, dtype=torch.long),
+            ImageFeatures(tokens=projected, mask_features=seen),
+        )  # fmt: skip
+    assert tower.shape == (images, 576, 1024)
+    assert projected.shape == (images, 576, 4096)
+    assert seen.shape == (images, 256, 64, 64)
+    assert states.shape == (queries, tokens, 4096)
+    assert logits.shape == (queries, 32064)
+    assert masks.logits.shape == (queries, 256, 256)
+    assert masks.scores.shape == (queries,)
+
+
+def test_four_targets_and_whole_embeddings():
+    config = ModelConfig(
+        vlm="llava-hf/llava-1.5-7b-hf", mask_model="facebook/sam-vit-base",
+        lora=LoraSettings(r=16, targets=("q_proj", "k_proj", "v_proj", "o_proj")),
+        train=TrainSettings(embeddings="full"),
+    )  # fmt: skip
+    rows = {row.component: row for row in table(assemble(_parts(config), config))}
+    assert rows["lora"].trainable == lora(4096, 16, 32, 4) == 16_777_216
+    assert rows["embeddings"].trainable == 2 * 32064 * 4096
+    assert "seg_token" not in rows
+
+
+def test_a_fingerprint_needs_no_weights(features):
+    assert len(fingerprint(_full(features)[0])) == 16
