@@ -72,7 +72,8 @@ def run_seed(recipe: str, seed: int, overrides: list[str]) -> dict[str, Any]:
     loaded = load(str(run.path))
     prepared = prepare(str(config.data.val), DataConfig(train=config.data.train, root=config.data.root))
     swapped = replace(prepared, source=Exchanged(prepared.source))
-    exchanged = experiment.score(loaded, swapped, run.path / "exchanged", EvalConfig(overlays=0), ["generate", "forced"])
+    place = run.path / "exchanged"
+    exchanged = experiment.score(loaded, swapped, place, EvalConfig(overlays=0), ["generate", "forced"])
     history = run.read_json("training_history.json")
     return {
         "seed": seed,

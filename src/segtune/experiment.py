@@ -5,6 +5,7 @@ Everything below is built here and nowhere else; read `train` from top to bottom
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,10 +17,10 @@ from segtune.config import ExperimentConfig
 from segtune.core import rundir as names
 from segtune.core.config import dump_yaml, validate
 from segtune.core.environment import describe
-from segtune.core.errors import CheckpointError, ConfigError
-from segtune.core.files import write_json
+from segtune.core.errors import CheckpointError, SegtuneError
 from segtune.core.input_spec import ConversationConfig
-from segtune.core.log import console
+from segtune.core.log import console, get_logger
+from segtune.core.records import Source
 from segtune.core.rng import derive
 from segtune.core.rundir import RunDir, default_name
 from segtune.core.yaml_files import load_mapping
@@ -27,23 +28,30 @@ from segtune.data.config import DataConfig
 from segtune.data.loader import Draw, ScoringLoader, TrainingLoader
 from segtune.data.prepare import Prepared, prepare
 from segtune.data.sources.synthetic.corpus import training_texts
+from segtune.data.spec import DataSpec, is_absent
 from segtune.engine.checkpoint import clean_leftovers, load_training, load_weights, open_checkpoint
 from segtune.engine.config import EvalConfig
-from segtune.engine.evaluator import Pictures, evaluate_split, score_baselines, write_evaluation
+from segtune.engine.evaluator import score_baselines
 from segtune.engine.inference import MODES, Mode
-from segtune.engine.loading import RUN_BASE, Loaded, adopt_base, build, export_base, load
+from segtune.engine.loading import RUN_BASE, Loaded, adopt_base, build, export_base, find_checkpoint, load, usual_device
 from segtune.engine.loop import History, Settings, Trainer, TrainerState
 from segtune.engine.optim import build_optimizer, load_optimizer_state
 from segtune.engine.predictor import Prediction, Predictor
+from segtune.engine.scoring import place_of_scores, require_present, score
+from segtune.models.quiet import hide_loading_bars
 from segtune.models.tiny.architecture import write_tiny_base
 from segtune.models.trainable import render_table, table, table_dict
 from segtune.reports.card import model_card
 from segtune.reports.summary import BEFORE
 
-__all__ = ["Prediction", "Predictor", "evaluate", "load_predictor", "resume", "train"]
+__all__ = ["Prediction", "Predictor", "evaluate", "resume", "score", "train"]
+
+_log = get_logger(__name__)
 
 FROM_NOTHING = "segtune/tiny-random"
 """The base that is not shipped but drawn: random tiny weights, written into the run."""
+
+hide_loading_bars()  # here, because the command line and the Python interface both come through this module
 
 
 @dataclass(slots=True)
@@ -71,17 +79,17 @@ def train(config: ExperimentConfig) -> RunDir:
         SegtuneError: Anything a person can mend; nothing is trained where it can be known before.
     """
     _set_threads(config)
-    training = prepare(config.data.train, config.data, limit=config.data.max_train_images, seed=config.run.seed)
-    validation = _validation(config)
+    training, validation = _data(config)
     with RunDir.create(config.run.root, config.run.name or default_name(config.recipe, config.run.root)) as run:
-        config = _with_base(config, run)
-        run.write_text(names.CONFIG, dump_yaml(config))
-        run.write_json(names.ENVIRONMENT, describe())
-        session = _open(config, run, training, validation)
-        if config.eval.before and validation is not None:
-            _score(session, run.path / BEFORE, 0)
-        _fit(session, TrainerState(), History())
-        _finish(session)
+        try:
+            config = _with_base(config, run)
+            run.write_text(names.CONFIG, dump_yaml(config))
+            run.write_json(names.ENVIRONMENT, describe())
+            session = _open(config, run, training, validation)
+        except BaseException:
+            shutil.rmtree(run.path, ignore_errors=True)  # nothing has been trained: the name stays free
+            raise
+        _from_the_start(session)
     return run
 
 
@@ -98,19 +106,24 @@ def resume(path: str | Path) -> RunDir:
         config = validate(ExperimentConfig, load_mapping(run.config), where=str(run.config))
         last = run.checkpoint("last")
         clean_leftovers(last.parent)  # a process killed between two renames had moved it aside
+        if not last.exists():
+            _say(f"resuming {run.path} from the beginning: it had been stopped before its first checkpoint")
+            _set_threads(config)
+            run.write_jsonl(names.METRICS, [])
+            _from_the_start(_open(config, run, *_data(config)))
+            return run
         checkpoint = open_checkpoint(last)
         optimizer_tensors, saved = load_training(checkpoint)
         state = TrainerState(**saved)
-        if state.epoch >= config.train.epochs:
-            console().print(f"{run.path} is complete: {state.epoch} of {config.train.epochs} epochs")
+        if state.epoch >= config.train.epochs and (run.path / names.CARD).is_file():
+            _say(f"{run.path} is complete: {state.epoch} of {config.train.epochs} epochs; nothing is left to do")
             return run
         _set_threads(config)
-        training = prepare(config.data.train, config.data, limit=config.data.max_train_images, seed=config.run.seed)
-        session = _open(config, run, training, _validation(config))
+        session = _open(config, run, *_data(config))
         load_weights(checkpoint, session.loaded.model, session.loaded.fingerprint)
         history = _history_until(run, state.epoch)
         run.write_jsonl(names.METRICS, [r for r in run.read_jsonl(names.METRICS) if r["step"] <= state.step])
-        console().print(f"resuming {run.path} at epoch {state.epoch + 1}, step {state.step}")
+        _say(f"resuming {run.path} after epoch {state.epoch} of {config.train.epochs}, step {state.step}")
         _fit(session, state, history, optimizer_tensors, str(checkpoint.path))
         _finish(session)
     return run
@@ -133,7 +146,8 @@ def evaluate(
         model: A run, a checkpoint, a base.
         data: `KIND:DIR@SPLIT`.
         modes: `generate`, `forced` or both.
-        out: Where scores, predictions and pictures go; the run directory where there is one, else the current one.
+        out: Where scores, predictions and pictures go; by default the run directory, for a part of the data or
+            another checkpoint than the best a folder in it, and the current directory where there is no run.
         first_query_only: Score one query per record, as some papers do.
         batch_size: Images per batch.
         limit: Only so many images.
@@ -141,67 +155,52 @@ def evaluate(
 
     Returns:
         One scores document per mode.
+
+    Raises:
+        SegtuneError: The model or the data cannot be used.
     """
-    loaded = load(model)
+    find_checkpoint(model)  # a wrong name is told before the images are read, and a wrong dataset before the model is
+    require_present(data)
     prepared = prepare(data, DataConfig(train=data), limit=limit, first_query_only=first_query_only)
-    run = Path(model.partition("@")[0])
-    out = out or (run if (run / names.CONFIG).is_file() else Path())
-    config = EvalConfig(batch_size=batch_size, overlays=overlays)
-    return score(loaded, prepared, out, config, modes, first_query_only=first_query_only)
-
-
-def load_predictor(model: str) -> Predictor:
-    """A `Predictor` for a run, a checkpoint, a base or `segtune/tiny`."""
     loaded = load(model)
-    return Predictor(loaded.model, loaded.conversation, loaded.transform)
-
-
-def score(
-    loaded: Loaded,
-    prepared: Prepared,
-    out: Path,
-    config: EvalConfig,
-    modes: list[Mode],
-    *,
-    baselines: dict[str, Any] | None = None,
-    first_query_only: bool = False,
-) -> list[dict[str, Any]]:
-    """Scores a loaded model and writes `eval_*.json`, `predictions/*.jsonl` and pictures below `out`."""
-    out.mkdir(parents=True, exist_ok=True)
-    place = RunDir(out)
-    name, split = Path(prepared.spec.location).name, prepared.spec.split or "all"
-    loader = ScoringLoader(
-        prepared.source,
-        loaded.transform,
-        batch_size=config.batch_size,
-        pad_id=loaded.conversation.tokenizer.pad_token_id,
-    )
-    if baselines is None:
-        baselines = score_baselines(prepared.source, None)
-    documents = []
-    for mode in modes:
-        pictures = Pictures(place.predictions(name, split, mode).with_suffix(""), config.overlays)
-        evaluation = evaluate_split(
-            loaded.model, loader, loaded.conversation, mode, max_new_tokens=config.max_new_tokens,
-            first_query_only=first_query_only, observe=pictures.observe(prepared.source),
-        )  # fmt: skip
-        document = evaluation.scorer.result(
-            data=name, split=split, mode=mode, skipped=prepared.skipped_queries, baselines=baselines
-        )
-        write_json(place.scores(name, split, mode), document)
-        write_evaluation(evaluation, place.predictions(name, split, mode))
-        documents.append(document)
+    loaded.model.to(usual_device())
+    out = out or place_of_scores(model, limit, first_query_only)
+    documents = score(
+        loaded, prepared, out, EvalConfig(batch_size=batch_size, overlays=overlays), modes,
+        baselines=score_baselines(prepared.source, _training_source(model)),
+        first_query_only=first_query_only, limit=limit,
+    )  # fmt: skip
+    _log.info("scores and predictions are in %s", out)
     return documents
 
 
-def _validation(config: ExperimentConfig) -> Prepared | None:
-    if config.data.val is None:
-        if config.train.best.startswith("val_") and config.train.best != "val_cIoU":
-            raise ConfigError(
-                "there is no validation data to compute this from", where="train.best", found=config.train.best
-            )
+def _training_source(model: str) -> Source | None:
+    """The training data of a run, whose mean masks are a baseline; None where they are no fixed set or not there."""
+    place = Path(model.partition("@")[0]) / names.CONFIG
+    if not place.is_file():
         return None
-    return prepare(config.data.val, config.data, limit=config.data.max_val_images, seed=config.run.seed)
+    try:
+        config = validate(ExperimentConfig, load_mapping(place), where=str(place)).data
+        directory = DataSpec.parse(config.train, root=config.root).directory
+        if directory is None or is_absent(directory):
+            return None
+        return prepare(config.train, config, limit=config.max_train_images).source
+    except SegtuneError as error:
+        _log.warning("no baselines from mean masks: the run's training data cannot be read (%s)", error.message)
+        return None
+
+
+def _data(config: ExperimentConfig) -> tuple[Prepared, Prepared | None]:
+    """The training data and, where there are any, the validation data; both known to be readable."""
+    data, seed = config.data, config.run.seed
+    training = prepare(data.train, data, limit=data.max_train_images, seed=seed)
+    if data.val is None:
+        return training, None
+    return training, prepare(data.val, data, limit=data.max_val_images, seed=seed)
+
+
+def _say(text: str) -> None:
+    console().print(text, highlight=False)
 
 
 def _set_threads(config: ExperimentConfig) -> None:
@@ -232,15 +231,25 @@ def _open(config: ExperimentConfig, run: RunDir, training: Prepared, validation:
     run.write_json(names.PARAMETERS, table_dict(rows))
     facts = {"train": training.to_dict(), "val": validation.to_dict() if validation else None}
     run.write_json(names.DATA, facts)
-    out = console()
-    out.print(render_table(rows), highlight=False)
+    _say(f"run directory: {run.path}")
+    _say(render_table(rows))
     for part in (training, validation):
         if part is not None:
             what = part.to_dict()
-            out.print(f"{what['data']}: {what['images']} images, {what['queries']} queries", highlight=False)
+            _say(f"{what['data']}: {what['images']} images, {what['queries']} queries")
             for item in part.bad:
-                out.print(f"  left out: {item}", highlight=False)
+                _say(f"  left out: {item}")
+    if validation is None:
+        _say("no validation data: nothing will be scored, and the newest checkpoint counts as the best")
     return Session(config, run, loaded, training, validation, accelerator)
+
+
+def _from_the_start(session: Session) -> None:
+    """Everything that a run does once it stands: scores before, training, scores after."""
+    if session.config.eval.before and session.validation is not None:
+        _score(session, session.run.path / BEFORE, 0)
+    _fit(session, TrainerState(), History())
+    _finish(session)
 
 
 def _fit(
@@ -289,7 +298,7 @@ def _finish(session: Session) -> None:
     if config.run.export:
         export_base(session.loaded, Path(config.run.export))
         (Path(config.run.export) / names.CARD).write_text(model_card(run), encoding="utf-8")
-        console().print(f"exported to {config.run.export}")
+        _say(f"exported to {config.run.export}")
 
 
 def _score(session: Session, out: Path, overlays: int) -> None:
@@ -297,11 +306,12 @@ def _score(session: Session, out: Path, overlays: int) -> None:
     assert session.validation is not None
     baselines = score_baselines(session.validation.source, _for_means(session))
     config = session.config.eval.model_copy(update={"overlays": overlays})
-    console().print(f"scoring {len(session.validation.source)} images", highlight=False)
-    score(session.loaded, session.validation, out, config, list(MODES), baselines=baselines)
+    _say(f"scoring {len(session.validation.source)} images")
+    limit = session.config.data.max_val_images
+    score(session.loaded, session.validation, out, config, list(MODES), baselines=baselines, limit=limit)
 
 
-def _for_means(session: Session) -> Any:
+def _for_means(session: Session) -> Source | None:
     """The training data, where it is a fixed set whose mean masks can be a baseline."""
     return session.training.source if session.training.spec.directory is not None else None
 

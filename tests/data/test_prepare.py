@@ -68,7 +68,7 @@ def test_damage_in_the_middle_is_found_by_decoding(photos):
     prepared = _prepared(photos)
     assert len(prepared.source) == 19
     assert prepared.skipped_queries == 2
-    assert prepared.bad[0].path == "11"
+    assert prepared.bad[0].path == "train/11.png"
     assert [list(prepared.source.ids(i)) for i in (10, 11)] == [["10#0", "10#1"], ["12#0", "12#1"]]
     for index in range(19):
         prepared.source.group(index)

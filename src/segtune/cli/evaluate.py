@@ -18,9 +18,11 @@ def evaluate(
     ],
     data: Annotated[str, typer.Option("--data", metavar="SPEC", help="KIND:DIR@SPLIT, or DIR@SPLIT.")],
     mode: Annotated[Mode, typer.Option("--mode", help="The model writes the answer, it is given, or both.")] = "both",
-    out: Annotated[Path | None, typer.Option("--out", metavar="DIR", help="Where to write; default the run.")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="DIR", help="Where to write; default the run, or a folder in it.")
+    ] = None,
     first_query_only: Annotated[
-        bool, typer.Option("--first-query-only", help="Score one query an image, as some papers do.")
+        bool, typer.Option("--first-query-only", help="Score only the first text of each annotation file.")
     ] = False,
     batch_size: Annotated[int, typer.Option("--batch-size", min=1, metavar="N", help="Images at a time.")] = 4,
     limit: Annotated[int | None, typer.Option("--limit", min=1, metavar="N", help="Only the first N images.")] = None,
@@ -56,11 +58,17 @@ def evaluate(
 def _show(document: dict[str, Any]) -> None:
     """One evaluation in a few lines: overall, by kind of query, and what needs no model."""
     counts = document["counts"]
-    typer.echo(f"{document['data']} {document['split']}, {document['mode']}: {counts['queries']} queries")
+    size = f"{counts['queries']} queries about {counts['images']} image{'s' * (counts['images'] != 1)}"
+    notes = "".join(f", {name.replace('_', ' ')}" for name in document["deviations"])
+    typer.echo(f"{document['data']} {document['split']}, {document['mode']}: {size}{notes}")
     for name in ("gIoU", "cIoU"):
         low, high = document.get("ci95", {}).get(name) or (None, None)
         interval = f"  [{_number(low)}, {_number(high)}]" if low is not None else ""
-        parts = "".join(f"  {kind} {_number(row.get(name))}" for kind, row in document.get("by", {}).items())
+        parts = "".join(
+            f"  {kind.removeprefix('kind:')} {_number(row.get(name))}"
+            for kind, row in document["by"].items()
+            if row["queries"]
+        )
         typer.echo(f"  {name} {_number(document['metrics'].get(name))}{interval}{parts}")
     for baseline, row in document.get("baselines", {}).items():
         typer.echo(f"  baseline {baseline}: gIoU {_number(row.get('gIoU'))}  cIoU {_number(row.get('cIoU'))}")

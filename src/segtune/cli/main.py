@@ -30,6 +30,8 @@ Start with:
   segtune predict runs/NAME photo.jpg "the largest red object"
 """
 
+_WRONG_PLACE = (PermissionError, FileExistsError, NotADirectoryError, IsADirectoryError)
+
 app = typer.Typer(
     name="segtune",
     help=_HELP,
@@ -122,8 +124,10 @@ def _unexpected(error: Exception) -> int:
             "old runs and checkpoints/epoch-* folders are the largest files, and run.root=FOLDER chooses another disk",
             1,
         )
-    if isinstance(error, PermissionError) and error.filename:
-        return _fail(f"{error.filename}: {error.strerror}\n  fix: choose a place that you may read and write", 1)
+    if isinstance(error, _WRONG_PLACE) and error.filename:
+        return _fail(
+            f"{error.filename}: {error.strerror}\n  fix: choose another place, one that you may read and write", 1
+        )
     if type(error).__name__ == "OutOfMemoryError" or isinstance(error, MemoryError):
         first = str(error).splitlines()[0] if str(error) else "not enough memory"
         return _fail(

@@ -24,13 +24,20 @@ def predict(
     Example:
       segtune predict runs/first photo.jpg "what can be used to open the bottle?" --out answers
     """
-    from segtune import experiment
+    from segtune.core.records import Query
+    from segtune.data.images import open_image
 
-    prediction = experiment.load_predictor(model).predict(image, query)
+    # what is wrong with the question or the image is told before the seconds or minutes that a model takes to load
+    Query.typed(query)
+    pixels = open_image(image)
+    from segtune import Predictor
+
+    prediction = Predictor.from_pretrained(model).predict(pixels, query)
     paths = prediction.save(out, stem=image.stem)
     if as_json:
         typer.echo(json.dumps(prediction.to_dict(), indent=2, ensure_ascii=False))
         return
-    typer.echo(prediction.text)
+    typer.echo(f"answer: {prediction.text}")
+    typer.echo(prediction.summary())
     for path in paths:
         typer.echo(str(path))

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
+import shlex
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from segtune.core.errors import ConfigError
+from segtune.core.errors import ConfigError, DataError
 from segtune.core.recipe_files import shipped_recipes
 from segtune.core.rundir import RunDir
 
-_EXAMPLE_QUERY = "the biggest one in the picture"
+if TYPE_CHECKING:
+    from segtune.data.spec import DataSpec
 
 
 def train(
@@ -63,26 +66,30 @@ def train(
 def _closing(run: RunDir) -> None:
     """Ends with the scores, where the run is and what to do with it."""
     from segtune.config import load_recipe
+    from segtune.data.spec import DataSpec
     from segtune.reports.summary import closing_lines
 
-    typer.echo("")
-    for line in closing_lines(run):
+    for line in ["", *scores] if (scores := closing_lines(run)) else []:
         typer.echo(line)
     data = load_recipe(str(run.config)).data
-    where = data.val or data.train
+    where = DataSpec.parse(data.val or data.train, root=data.root)
+    path = shlex.quote(str(run.path))
     typer.echo(f"\nrun directory: {run.path}")
     typer.echo("try next:")
-    typer.echo(f'  segtune predict {run.path} {_example_image(data.root, where)} "{_EXAMPLE_QUERY}"')
-    typer.echo(f"  segtune evaluate {run.path} --data {where} --mode both --overlays 12 --out scores")
+    typer.echo(f"  segtune predict {path} {_example(where)}")
+    typer.echo(f"  segtune evaluate {path} --data {shlex.quote(str(where))} --mode both --overlays 12 --out scores")
     typer.echo("  segtune data check DIR      # your own photographs and questions, before `segtune train own`")
 
 
-def _example_image(root: str | None, spec: str) -> str:
-    """An image of the validation data to try the model on, or a placeholder."""
-    from segtune.data.spec import DataSpec
+def _example(spec: DataSpec) -> str:
+    """A picture of the data with a question about it, as two arguments; placeholders where nothing lies on disk."""
+    from segtune.data.images import SUFFIXES
+    from segtune.data.sources.annotations import read_annotation
 
-    directory = DataSpec.parse(spec, root=root).directory
-    if directory is None:
-        return "IMAGE.jpg"
-    images = sorted((directory / DataSpec.parse(spec, root=root).split).glob("*.jpg"))
-    return str(images[0]) if images else "IMAGE.jpg"
+    place = None if spec.directory is None else spec.directory / spec.split
+    for annotation in sorted(place.rglob("*.json")) if place is not None else []:
+        images = [path for suffix in SUFFIXES if (path := annotation.with_suffix(suffix)).is_file()]
+        with contextlib.suppress(DataError):
+            if images:
+                return f"{shlex.quote(str(images[0]))} {shlex.quote(read_annotation(annotation).texts[0])}"
+    return 'IMAGE.jpg "your question"'

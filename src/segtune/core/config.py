@@ -193,6 +193,8 @@ def _describe(cls: type[BaseModel], mapping: Mapping[str, Any], entry: dict[str,
         return f"{key}: no such key; {_hint(key, known_keys(cls))}"
     if entry["type"] == "missing":
         return f"{key}: is missing"
+    if entry["type"] in ("model_type", "model_attributes_type", "dict_type"):
+        return f"{key}: is a section, set the keys below it as in {key}.KEY=VALUE (found {entry['input']!r:.80})"
     message = entry["msg"].removeprefix("Value error, ").removeprefix("Assertion failed, ")
     message = message[:1].lower() + message[1:]
     found = entry.get("input")

@@ -7,6 +7,7 @@ import os
 import platform
 import subprocess
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -32,12 +33,13 @@ def describe() -> dict[str, Any]:
     """Describes this process and its machine.
 
     Returns:
-        Plain JSON data: `python`, `executable`, `platform`, `cpu`, `cores` (those this process may use),
-        `memory_bytes`, `variables` (thread settings that are set), `packages` (version, or null when missing),
-        `commit` (of the source tree, null for an installed package; `-dirty` when changed) and `devices` (names of
-        accelerators, only where torch is already imported; else null).
+        Plain JSON data: `time` (UTC, ISO 8601), `python`, `executable`, `platform`, `cpu`, `cores` (those this process
+        may use), `memory_bytes`, `variables` (thread settings that are set), `packages` (version, or null when
+        missing), `commit` (of the source tree, null for an installed package; `-dirty` when changed) and `devices`
+        (names of accelerators, only where torch is already imported; else null).
     """
     return {
+        "time": datetime.now(UTC).isoformat(timespec="seconds"),
         "python": platform.python_version(),
         "executable": sys.executable,
         "platform": platform.platform(),

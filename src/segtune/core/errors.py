@@ -20,12 +20,11 @@ class SegtuneError(Exception):
 
     exit_code = 1
 
-    def __init__(
-        self, message: str, *, where: str = "", expected: str = "", found: str = "", fix: str = ""
-    ) -> None:
+    def __init__(self, message: str, *, where: str = "", expected: str = "", found: str = "", fix: str = "") -> None:
         self.message, self.where, self.expected, self.found, self.fix = message, where, expected, found, fix
         lines = [f"{where}: {message}" if where else message]
-        lines += [f"  {name}: {text}" for name, text in (("expected", expected), ("found", found), ("fix", fix)) if text]
+        details = (("expected", expected), ("found", found), ("fix", fix))
+        lines += [f"  {name}: {text}" for name, text in details if text]
         super().__init__("\n".join(lines))
 
 

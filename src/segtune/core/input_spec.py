@@ -6,9 +6,9 @@ The two layers never import each other; this frozen container is how they agree.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from segtune.core.config import Config
 
@@ -26,12 +26,24 @@ class ConversationConfig(Config):
     answers: tuple[str, ...] = Field(
         ("It is <SEG>.", "Sure, <SEG>.", "Sure, it is <SEG>.", "<SEG>."),
         min_length=1,
-        description="training draws one of them; the first is the answer given in forced mode",
+        description="training draws one of them",
     )
     explained_answer: str = Field(
         "It is {explanation}. <SEG>.", description="where training answers with a source's explanation"
     )
     forced_answer: str = Field("<SEG>.", description="the answer put into the model's mouth in forced mode")
+
+    @model_validator(mode="after")
+    def _nothing_is_lost(self) -> Self:
+        """A wording without its place would train for hours on questions that nobody asked."""
+        wanted = {"{query}": ("short", "long"), SEG_TOKEN: ("explained_answer", "forced_answer")}
+        for place, names in wanted.items():
+            for name in names:
+                if place not in getattr(self, name):
+                    raise ValueError(f"{name} must hold {place} (found {getattr(self, name)!r})")
+        if without := [answer for answer in self.answers if SEG_TOKEN not in answer]:
+            raise ValueError(f"every one of answers must hold {SEG_TOKEN} (found {without[0]!r})")
+        return self
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,10 @@ from typing import Protocol
 
 import numpy as np
 
+from segtune.core.errors import ConfigError
+
+_SENTENCE_WORDS = 8
+
 IGNORE = 255
 """The value of target pixels that count neither for nor against (uint8)."""
 
@@ -31,6 +35,17 @@ class Query:
     is_sentence: bool
     kind: str = ""
     explanation: str = ""
+
+    @classmethod
+    def typed(cls, text: str) -> Query:
+        """A question as a person types it; one with a question mark, or of eight words and more, is a sentence.
+
+        Raises:
+            ConfigError: There are no words in it.
+        """
+        if not text.strip():
+            raise ConfigError("the question is empty", expected='words, as in "the red car"', found=repr(text))
+        return cls(text, is_sentence="?" in text or len(text.split()) >= _SENTENCE_WORDS)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -119,7 +119,7 @@ class RunDir:
         """
         run = cls(path)
         if not run.path.exists():
-            raise CheckpointError("no such run", where=str(path), fix=_nearby(run.path))
+            raise CheckpointError("no such run", where=str(path), fix=nearby(run.path))
         if not run.config.is_file():
             found = "a file" if run.path.is_file() else ", ".join(sorted(os.listdir(run.path))[:6]) or "an empty folder"
             raise CheckpointError(
@@ -127,7 +127,7 @@ class RunDir:
                 where=str(path),
                 expected=f"{CONFIG}, {METRICS} and {CHECKPOINTS}/, as `segtune train` leaves them",
                 found=found,
-                fix=_nearby(run.path),
+                fix=nearby(run.path),
             )
         return run
 
@@ -240,8 +240,8 @@ def _part(text: str) -> str:
     return re.sub(r"[^\w.-]+", "-", text).strip("-.") or "data"
 
 
-def _nearby(path: Path) -> str:
-    """Names the newest runs beside (or in) a path that is not one."""
+def nearby(path: Path) -> str:
+    """What to do about a path that is no run: names the newest runs in it, beside it, or in `runs`."""
     for folder in (path, path.parent, Path("runs")):
         with contextlib.suppress(OSError):
             runs = [item for item in folder.iterdir() if (item / CONFIG).is_file()]

@@ -34,7 +34,7 @@ class DataConfig(Config):
     explain: float = Field(0.0, ge=0, le=1, description="chance to answer with the explanation, where there is one")
     naming_epochs: int = Field(0, ge=0, description="epochs over which a stream goes from names to its whole grammar")
     text_only_epochs: int = Field(
-        0, ge=0, description="epochs over which images enter the prompts (none in the first half): words before pictures"
+        0, ge=0, description="epochs over which images enter the prompts, none in the first half: words come first"
     )
     max_train_images: int | None = Field(None, ge=1)
     max_val_images: int | None = Field(None, ge=1)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from segtune.core.errors import DataError
+from segtune.core.log import get_logger
 from segtune.core.records import Source
 from segtune.data.bad_items import BadItem
 from segtune.data.sources.reasonseg import ReasonSeg
@@ -13,6 +14,7 @@ from segtune.data.sources.synthetic.write import write_dataset
 from segtune.data.spec import LAYOUT, DataSpec, describe_directory, find_splits, is_absent
 
 _SHOWN_BAD_ITEMS = 10
+_log = get_logger(__name__)
 
 
 def open_source(
@@ -52,6 +54,7 @@ def open_source(
         length = stream_length if limit is None else min(limit, stream_length)
         return AttributeStream(length, seed, stream_queries, spec.split, naming_epochs)
     if spec.kind == "synth" and is_absent(directory):
+        _log.info("drawing %d scenes into %s, which does not exist yet (seed %d)", scenes, directory, seed)
         write_dataset(directory, scenes=scenes, seed=seed)
     if not directory.is_dir():
         raise DataError("the dataset's directory does not exist", where=str(spec), expected=str(directory.absolute()))

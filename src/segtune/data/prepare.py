@@ -6,16 +6,21 @@ decoded once. What cannot be read is left out, listed, counted and bounded.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from segtune.core.errors import DataError
+from segtune.core.errors import ConfigError, DataError
 from segtune.core.records import Group, Source
 from segtune.data.bad_items import BadItem, one_line
 from segtune.data.config import DataConfig
 from segtune.data.open import open_source, usable
-from segtune.data.spec import DataSpec
+from segtune.data.spec import LAYOUT, DataSpec
+
+_WORKING_DIRECTORY = re.compile(r"(\w+:)?\.(@.*)?")
+"""How a recipe names data that are wherever `data.root` says."""
 
 
 class Subset:
@@ -80,10 +85,18 @@ def prepare(
         first_query_only: Only the first text of every annotation file.
 
     Raises:
-        ConfigError: The name is malformed.
+        ConfigError: The name is malformed, or a recipe leaves the place open and no root was given.
         DataError: It is missing, or too much of it is bad; bad items are listed.
     """
-    spec = DataSpec.parse(name, root=config.root)
+    try:
+        spec = DataSpec.parse(name, root=config.root)
+    except DataError as error:
+        if config.root is None and _WORKING_DIRECTORY.fullmatch(name):
+            raise ConfigError(
+                "the recipe needs to be told where your photographs and questions are", where="data.root",
+                expected=LAYOUT, found="nothing, and none of this in the working directory", fix="add data.root=DIR",
+            ) from error  # fmt: skip
+        raise
     drawn = spec.directory is None
     source = open_source(
         spec, root=config.root, seed=seed if drawn else config.synth.seed, scenes=config.synth.scenes, limit=limit,
@@ -99,7 +112,7 @@ def prepare(
             source.group(index)
             readable.append(index)
         except DataError as error:
-            bad.append(BadItem(source.ids(index)[0].rpartition("#")[0], one_line(error)))
+            bad.append(BadItem(_below(spec, error.where), one_line(error)))
             skipped += len(source.ids(index))
     images, files = len(source), max(int(getattr(source, "files", len(source))), len(bad))
     lost = images - len(readable)
@@ -115,3 +128,10 @@ def prepare(
             fix="replace these files, or raise data.max_bad_fraction",
         )  # fmt: skip
     return Prepared(spec, source, tuple(bad), skipped)
+
+
+def _below(spec: DataSpec, path: str) -> str:
+    """A file of a dataset as a POSIX path below its directory, as the source lists its bad items."""
+    assert spec.directory is not None
+    root, file = spec.directory.expanduser().resolve(), Path(path)
+    return file.relative_to(root).as_posix() if file.is_relative_to(root) else file.as_posix()

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from segtune.core.config import Config
+from segtune.core.config import Config, nearest
+
+LOSSES = ("loss", "ce", "bce", "dice")
+METRICS = ("cIoU", "gIoU", "accuracy", "precision", "recall", "f1", "auroc")
+GENERATED = ("val_generate_gIoU", "val_generate_cIoU", "val_emission_rate")
+BEST_KEYS = (*(f"val_{name}" for name in (*LOSSES, *METRICS)), *GENERATED, *LOSSES, *METRICS)
+"""Keys of the history by which checkpoints can be compared."""
 
 
 class OptimConfig(Config):
@@ -29,11 +35,29 @@ class TrainConfig(Config):
     accumulate: int = Field(1, ge=1, description="micro-batches per optimiser step")
     precision: Literal["fp32", "bf16"] = "fp32"
     best: str = Field("val_cIoU", description="history key that decides what the best checkpoint is")
-    best_goal: Literal["max", "min"] = "max"
+    best_goal: Literal["max", "min"] | None = Field(None, description="default: min for losses, max for all else")
     log_every: int = Field(10, ge=1, description="steps between rows of metrics.jsonl")
     validate_every: int = Field(1, ge=1, description="epochs between validations")
     validate_generate: bool = Field(True, description="validate in generate mode too")
     max_skipped: int = Field(10, ge=1, description="steps in a row with a non-finite loss or gradient before it stops")
+
+    @property
+    def best_is_highest(self) -> bool:
+        """Whether the largest value of `best` is the best one."""
+        return (self.best_goal or ("min" if self.best.removeprefix("val_") in LOSSES else "max")) == "max"
+
+    @model_validator(mode="after")
+    def _best_is_known(self) -> Self:
+        """A key that no epoch has would be noticed only when the run ends without a best checkpoint."""
+        if self.best not in BEST_KEYS:
+            near = nearest(self.best, BEST_KEYS, 1)
+            raise ValueError(
+                f"best is no key of the history: {self.best!r}; "
+                + (f"did you mean {near[0]}?" if near else f"known: {', '.join(BEST_KEYS)}")
+            )
+        if self.best in GENERATED and not self.validate_generate:
+            raise ValueError(f"best={self.best} needs train.validate_generate=true")
+        return self
 
 
 class EvalConfig(Config):

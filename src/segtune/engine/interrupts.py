@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 from types import FrameType, TracebackType
@@ -31,6 +32,7 @@ class Interrupts:
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         self.received = number
+        os.write(2, b"\nstopping after this step and saving; once more stops at once and loses it\n")
         self._restore()
 
     def _restore(self) -> None:

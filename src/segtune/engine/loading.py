@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from torch import Tensor
 from segtune.core.errors import CheckpointError
 from segtune.core.files import write_json
 from segtune.core.input_spec import ConversationConfig
+from segtune.core.rundir import nearby
 from segtune.data.conversation import Conversation
 from segtune.data.transforms import Transform
 from segtune.engine.checkpoint import MANIFEST, Checkpoint, load_weights, open_checkpoint, present
@@ -131,7 +133,7 @@ def find_checkpoint(name: str) -> Checkpoint | None:
         "this is no model", where=name,
         expected="a run directory, a checkpoint directory, a base directory, or segtune/tiny",
         found="no such file or directory" if not directory.exists() else "none of these",
-        fix="`segtune train` makes a run; its directory is printed at the end",
+        fix=nearby(directory),
     )  # fmt: skip
 
 
@@ -142,12 +144,20 @@ def _facts_of_base(name: str) -> dict[str, Any]:
 
 
 def adopt_base(config: ModelConfig) -> ModelConfig:
-    """Fills in what the recipe leaves open and the base knows: the width of the `<SEG>` projection."""
-    if config.base is None or config.seg_hidden is not None:
+    """Settles what the recipe leaves open: where a local base lies, and the width of the `<SEG>` projection it brings.
+
+    Args:
+        config: Its base may be a path; it becomes absolute, so that the run can be used from any directory.
+
+    Raises:
+        CheckpointError: There is no such base.
+    """
+    if config.base is None:
         return config
-    checkpoint = find_checkpoint(config.base)
-    known = checkpoint.about["model"] if checkpoint is not None else _facts_of_base(config.base)
-    return config.model_copy(update={"seg_hidden": known.get("seg_hidden")})
+    base = config.base if config.base in EMBEDDED else os.path.abspath(config.base)
+    checkpoint = find_checkpoint(base)
+    known = checkpoint.about["model"] if checkpoint is not None else _facts_of_base(base)
+    return config.model_copy(update={"base": base, "seg_hidden": config.seg_hidden or known.get("seg_hidden")})
 
 
 def _parts(config: ModelConfig, wording: ConversationConfig | None, run: Path | None) -> Parts:

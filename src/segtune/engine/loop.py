@@ -136,6 +136,8 @@ class Trainer:
             while self.state.epoch < self.settings.train.epochs:
                 self._train_epoch(progress, interrupts)
                 self._end_epoch(progress)
+                if interrupts.received is not None:  # it came during the validation
+                    raise self._interrupted(interrupts.received)
         return self.history
 
     def _train_epoch(self, progress: TrainingProgress, interrupts: Interrupts) -> None:
@@ -211,7 +213,7 @@ class Trainer:
         state.epoch, state.window, state.tracker = epoch, 0, None
         better = self._is_better(values.get(config.best))
         if better:
-            state.best, state.best_epoch = float(values[config.best]), epoch
+            state.best, state.best_epoch = values.get(config.best), epoch
             save_checkpoint(self.run.checkpoint("best"), self.model, self._about(values))
         self._save_last()
         shown = {k: values[k] for k in ("loss", "gIoU", "val_loss", "val_gIoU", "val_generate_gIoU") if k in values}
@@ -270,11 +272,11 @@ class Trainer:
     def _is_better(self, value: float | None) -> bool:
         if self.validation is None:
             return True  # without validation the newest is the best there is
-        if value is None:
-            return False
-        if self.state.best is None:
+        if value is None or math.isnan(value):
+            return self.state.best_epoch == 0  # until there is a value the first epoch stands
+        if self.state.best is None or math.isnan(self.state.best):
             return True
-        return value > self.state.best if self.settings.train.best_goal == "max" else value < self.state.best
+        return value > self.state.best if self.settings.train.best_is_highest else value < self.state.best
 
     def _write_history(self) -> None:
         memory, kind = peak_memory()

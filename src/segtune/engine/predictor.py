@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from segtune.core.errors import ConfigError, DataError
+from segtune.core.errors import DataError
 from segtune.core.files import write_bytes
 from segtune.core.records import Example, Group, Query
 from segtune.data.collate import Collate
@@ -24,9 +24,6 @@ from segtune.engine.loading import load, usual_device
 from segtune.models.reasoning import ReasoningSegmenter
 from segtune.ops.overlays import overlay
 from segtune.ops.rle import rle_encode
-
-SENTENCE_WORDS = 8
-"""From this many words on, or with a question mark, a query is asked as a sentence."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -80,8 +77,16 @@ class Prediction:
             "emitted": bool(len(self.masks)),
         }
 
+    def summary(self) -> str:
+        """One line about the mask: how much of the image it covers, or that there is none."""
+        if not len(self.masks):
+            return "no mask: the model's answer asks for none"
+        scores = ", ".join(f"{score:.2f}" for score in self.scores)
+        masks = "1 mask" if len(self.masks) == 1 else f"{len(self.masks)} masks"
+        return f"{masks}, {self.mask.mean():.1%} of the image, estimated IoU {scores}"
+
     def save(self, directory: Path | str, stem: str) -> list[Path]:
-        """Writes `STEM_mask.png` (0 and 255), `STEM_overlay.png` and `STEM.json`.
+        """Writes `STEM_mask.png` (0 and 255), `STEM_overlay.png` and `STEM.json`; older files of these names go.
 
         Returns:
             The three paths.
@@ -141,35 +146,22 @@ class Predictor:
 
     def predict_many(self, image: str | Path | np.ndarray | Image.Image, queries: Sequence[str]) -> list[Prediction]:
         """Asks several questions about one image, which is encoded once; raises as `predict` does."""
-        for query in queries:
-            require_question(query)
+        asked = [Query.typed(query) for query in queries]
         pixels = _read(image)
-        if not queries:
+        if not asked:
             return []
         nothing = np.zeros(pixels.shape[:2], np.uint8)
-        examples = tuple(Example(f"image#{i}", _query(text), nothing) for i, text in enumerate(queries))
+        examples = tuple(Example(f"image#{i}", query, nothing) for i, query in enumerate(asked))
         answers = (self.conversation.wording.forced_answer,) * len(examples)
         sample = self.transform(Group("image", pixels, examples), answers)
         device = next(self.model.parameters()).device
         batch = Collate(self.conversation.tokenizer.pad_token_id)([sample]).to(device)
         with torch.inference_mode():
-            found = answer_batch(
-                self.model, batch, self.conversation, "generate", max_new_tokens=self.max_new_tokens
-            )
+            found = answer_batch(self.model, batch, self.conversation, "generate", max_new_tokens=self.max_new_tokens)
         return [
             Prediction(text, answer.text, answer.logits > 0, answer.scores, pixels)
             for text, answer in zip(queries, found, strict=True)
         ]
-
-
-def require_question(text: str) -> None:
-    """Raises `ConfigError` where there is nothing to ask."""
-    if not text.strip():
-        raise ConfigError("the question is empty", expected='words, as in "the red car"', found=repr(text))
-
-
-def _query(text: str) -> Query:
-    return Query(text, is_sentence="?" in text or len(text.split()) >= SENTENCE_WORDS)
 
 
 def _read(image: str | Path | np.ndarray | Image.Image) -> np.ndarray:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-from segtune.core.log import console, is_terminal
+from segtune.core.log import console, get_logger
 
 LINE_EVERY_SECONDS = 10.0
+_log = get_logger(__name__)
 
 
 class TrainingProgress:
@@ -30,7 +32,7 @@ class TrainingProgress:
         self._task: TaskID | None = None
 
     def __enter__(self) -> Self:
-        if not self.quiet and is_terminal():
+        if not self.quiet and console().is_terminal and not console().is_dumb_terminal:
             self._bar = Progress(
                 TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed}/{task.total}"),
                 TimeRemainingColumn(compact=True), TextColumn("{task.fields[facts]}"), console=console(),
@@ -67,6 +69,25 @@ class TrainingProgress:
         """Prints a line, above the bar where there is one."""
         if not self.quiet:
             (self._bar.console if self._bar is not None else console()).print(text, highlight=False)
+
+
+def scoring_progress(title: str) -> Callable[[int, int], None]:
+    """A function that is told images done and images in all, and logs a line now and then.
+
+    Args:
+        title: What is being scored.
+    """
+    started = printed = time.perf_counter()
+
+    def tell(done: int, total: int) -> None:
+        nonlocal printed
+        now = time.perf_counter()
+        if done < total and now - printed >= LINE_EVERY_SECONDS:
+            printed = now
+            left = (now - started) / done * (total - done)
+            _log.info("%s: %d of %d images, %s left", title, done, total, _clock(left))
+
+    return tell
 
 
 def _clock(seconds: float) -> str:

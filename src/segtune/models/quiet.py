@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import warnings
 
-from huggingface_hub.utils import are_progress_bars_disabled, enable_progress_bars
+from huggingface_hub.utils.tqdm import are_progress_bars_disabled, enable_progress_bars
 from transformers.utils import logging
 
 

@@ -86,11 +86,7 @@ def apply_trainable(model: nn.Module, settings: TrainSettings) -> None:
         "lora": settings.llm == "lora",
         "llm": settings.llm == "full",
         "seg_token": settings.seg_token and settings.embeddings == "frozen",
-        **{
-            part: getattr(settings, part) == "full"
-            for part in COMPONENTS
-            if part not in ("lora", "llm", "seg_token")
-        },
+        **{part: getattr(settings, part) == "full" for part in COMPONENTS if part not in ("lora", "llm", "seg_token")},
     }
     present = set()
     for name, parameter in model.named_parameters():

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from segtune.config import load_recipe
 from segtune.core.errors import ConfigError
 from segtune.data.sources.synthetic.keywords import KEY_WORDS, words_of
 from segtune.data.sources.synthetic.write import draw_asked_scene, write_dataset
@@ -23,6 +24,15 @@ SHAPE_KEYS = {"label", "labels", "shape_type", "image_name", "points", "group_id
 def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = tmp_path_factory.mktemp("synth") / "scenes"
     write_dataset(directory, scenes=300, seed=4)
+    return directory
+
+
+@pytest.fixture(scope="module")
+def shipped(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The embedded dataset as the recipe `quickstart` draws it."""
+    settings = load_recipe("quickstart").data.synth
+    directory = tmp_path_factory.mktemp("shipped") / "scenes"
+    write_dataset(directory, scenes=settings.scenes, seed=settings.seed)
     return directory
 
 
@@ -109,11 +119,11 @@ def test_files_of_a_scene_share_their_pixels(dataset: Path) -> None:
         assert all(len(set(one)) == len(one) for one in texts.values())
 
 
-def test_splits_share_neither_scenes_nor_texts_and_train_teaches_the_words(dataset: Path) -> None:
+def test_splits_share_neither_scenes_nor_texts_and_train_teaches_the_words(shipped: Path) -> None:
     pixels, texts, words = {}, {}, {}
     for split in ("train", "val", "test"):
-        pixels[split] = {path.read_bytes() for path in (dataset / split).glob("*.jpg")}
-        contents = [json.loads(path.read_text()) for path in (dataset / split).glob("*.json")]
+        pixels[split] = {path.read_bytes() for path in (shipped / split).glob("*.jpg")}
+        contents = [json.loads(path.read_text()) for path in (shipped / split).glob("*.json")]
         texts[split] = {text for content in contents for text in content["text"]}
         words[split] = Counter(word for text in texts[split] for word in words_of(text))
     for a, b in (("train", "val"), ("train", "test"), ("val", "test")):

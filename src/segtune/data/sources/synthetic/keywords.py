@@ -1,8 +1,11 @@
-"""The key words of the questions: everyday names for what the attribute grammar calls otherwise.
+"""The key words of the questions: what the attribute grammar has no words for.
+
+Colours and shapes are named as in the grammar, because a model that knows them shall be taught to think with them:
+uses, comparisons, directions and negations are new words here. Read as attributes alone they mislead ("left of the red
+disc" is not the red disc).
 
 A *variant* is one way to fill the slots of a template, `{slot: words}`. The same variants serve every split, so that
 a validation question asks in a new arrangement for what training has shown; the arrangements are in `phrasings`.
-None of these words is a content word of the attribute grammar.
 """
 
 from __future__ import annotations
@@ -30,31 +33,22 @@ USES: Mapping[str, tuple[str, str]] = {
 }
 """What one would use a shape to do."""
 
-ROLES: Mapping[str, tuple[str, str]] = {
-    "disc": ("ball", "balls"),
-    "square": ("box", "boxes"),
-    "triangle": ("tent", "tents"),
-    "star": ("badge", "badges"),
-    "ring": ("hoop", "hoops"),
-    "cross": ("hospital sign", "hospital signs"),
-    "bar": ("plank", "planks"),
-    "heart": ("valentine", "valentines"),
-    "crescent": ("moon", "moons"),
-    "drop": ("tear", "tears"),
+ROLES: Mapping[str, str] = {
+    "disc": "ball",
+    "square": "box",
+    "triangle": "tent",
+    "star": "badge",
+    "ring": "hoop",
+    "cross": "hospital sign",
+    "bar": "plank",
+    "heart": "valentine",
+    "crescent": "moon",
+    "drop": "tear",
 }
-"""What a shape could stand for: one, and several."""
+"""What a shape could stand for."""
 
-SHADES: Mapping[str, tuple[str, str]] = {
-    "red": ("crimson", "scarlet"),
-    "green": ("emerald", "jade"),
-    "blue": ("azure", "navy"),
-    "yellow": ("golden", "lemon"),
-    "purple": ("violet", "lilac"),
-    "orange": ("tangerine", "amber"),
-    "white": ("ivory", "snowy"),
-    "black": ("charcoal", "ebony"),
-}
-"""Everyday names of a colour."""
+PLURALS: Mapping[str, str] = {shape: f"{shape}es" if shape.endswith("s") else f"{shape}s" for shape in SHAPES}
+"""Several objects of a shape."""
 
 SUPERLATIVES: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "largest": (("biggest", "bulkiest"), ("is the biggest", "fills the most space", "takes the most room")),
@@ -82,7 +76,7 @@ _COMMON = "a the my on in of to from off as one is first give make show call pla
 
 def function_variants(shape: str) -> list[Variant]:
     """Slots `do` (what to do with it) and `noun` (what it could stand for)."""
-    return [{"do": use, "noun": ROLES[shape][0]} for use in USES[shape]]
+    return [{"do": use, "noun": ROLES[shape]} for use in USES[shape]]
 
 
 def comparison_variants(which: str) -> list[Variant]:
@@ -92,7 +86,7 @@ def comparison_variants(which: str) -> list[Variant]:
 
 def relation_variants(direction: str, colour: str) -> list[Variant]:
     """Slots `dir` and `colour`, the colour being the anchor's."""
-    return [{"dir": place, "colour": shade} for place, shade in product(PLACES[direction], SHADES[colour])]
+    return [{"dir": place, "colour": colour} for place in PLACES[direction]]
 
 
 def negation_variants(shape: str, colour: str, *, by_colour: bool) -> list[Variant]:
@@ -107,15 +101,9 @@ def negation_variants(shape: str, colour: str, *, by_colour: bool) -> list[Varia
         Variants with `group` and `groups` (one and several of what they share), `but` (the unwanted one) and `other`
         (the same as a predicate).
     """
-    noun, nouns = ROLES[shape]
-    variants: list[Variant] = []
-    for shade in SHADES[colour]:
-        if by_colour:
-            slots = {"group": f"{shade} one", "groups": f"{shade} ones", "but": noun, "other": f"a {noun}"}
-        else:
-            slots = {"group": noun, "groups": nouns, "but": f"{shade} one", "other": shade}
-        variants.append(slots)
-    return variants
+    if by_colour:
+        return [{"group": f"{colour} one", "groups": f"{colour} ones", "but": shape, "other": f"a {shape}"}]
+    return [{"group": shape, "groups": PLURALS[shape], "but": f"{colour} one", "other": colour}]
 
 
 def all_variants() -> dict[str, list[Variant]]:

@@ -32,9 +32,7 @@ class AttributeStream:
         ConfigError: If an argument is out of range.
     """
 
-    def __init__(
-        self, length: int, seed: int, queries: int = 4, split: str = "train", naming_epochs: int = 0
-    ) -> None:
+    def __init__(self, length: int, seed: int, queries: int = 4, split: str = "train", naming_epochs: int = 0) -> None:
         if split not in _STREAM_KEYS:
             raise ConfigError(
                 "the stream has no such split", where="split", expected="train or val", found=repr(split),

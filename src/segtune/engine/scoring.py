@@ -1,0 +1,116 @@
+"""Scoring a loaded model on prepared data, and where its scores are written."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from segtune.core import rundir as names
+from segtune.core.errors import DataError
+from segtune.core.files import write_json
+from segtune.core.rundir import RunDir
+from segtune.data.loader import ScoringLoader
+from segtune.data.prepare import Prepared
+from segtune.data.spec import DataSpec, is_absent
+from segtune.engine.config import EvalConfig
+from segtune.engine.evaluator import Pictures, evaluate_split, score_baselines, write_evaluation
+from segtune.engine.inference import Mode
+from segtune.engine.loading import Loaded
+from segtune.engine.progress import scoring_progress
+
+
+def score(
+    loaded: Loaded,
+    prepared: Prepared,
+    out: Path,
+    config: EvalConfig,
+    modes: list[Mode],
+    *,
+    baselines: dict[str, Any] | None = None,
+    first_query_only: bool = False,
+    limit: int | None = None,
+) -> list[dict[str, Any]]:
+    """Scores a loaded model and writes `eval_*.json`, `predictions/*.jsonl` and pictures.
+
+    Args:
+        loaded: The model, on its device.
+        prepared: The data.
+        out: The folder to write into; files of the same names are replaced.
+        config: Images per batch, length of answers, number of pictures.
+        modes: `generate`, `forced` or both.
+        baselines: From `score_baselines`; None computes those that need no training data.
+        first_query_only: Score one query per record, as some papers do.
+        limit: Told in the scores as a deviation, where the data were cut to so many images.
+
+    Returns:
+        One scores document per mode.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    place = RunDir(out)
+    name, split = Path(prepared.spec.location).name, prepared.spec.split or "all"
+    loader = ScoringLoader(
+        prepared.source,
+        loaded.transform,
+        batch_size=config.batch_size,
+        pad_id=loaded.conversation.tokenizer.pad_token_id,
+    )
+    baselines = score_baselines(prepared.source, None) if baselines is None else baselines
+    documents = []
+    for mode in modes:
+        pictures = Pictures(place.predictions(name, split, mode).with_suffix(""), config.overlays)
+        evaluation = evaluate_split(
+            loaded.model, loader, loaded.conversation, mode, max_new_tokens=config.max_new_tokens,
+            first_query_only=first_query_only, observe=pictures.observe(prepared.source),
+            progress=scoring_progress(f"scoring {name} {split}, {mode}"),
+        )  # fmt: skip
+        document = evaluation.scorer.result(
+            data=name, split=split, mode=mode, skipped=prepared.skipped_queries, baselines=baselines
+        )
+        if limit is not None:
+            document["deviations"].append(f"first_{limit}_images")
+        write_json(place.scores(name, split, mode), document)
+        write_evaluation(evaluation, place.predictions(name, split, mode))
+        documents.append(document)
+    return documents
+
+
+def require_present(data: str) -> None:
+    """Makes sure that a dataset exists: a mistyped directory must be told, not drawn afresh and scored.
+
+    Args:
+        data: `KIND:DIR@SPLIT`.
+
+    Raises:
+        ConfigError: The name is malformed.
+        DataError: There is no such dataset.
+    """
+    spec = DataSpec.parse(data)
+    if spec.directory is not None and is_absent(spec.directory):
+        raise DataError(
+            "the dataset's directory does not exist",
+            where=data,
+            expected=f"a directory at {spec.directory.absolute()}",
+            found="nothing there",
+            fix=f"draw it with `segtune data synth {spec.location}`, or correct the name",
+        )
+
+
+def place_of_scores(model: str, limit: int | None, first_query_only: bool) -> Path:
+    """Where an evaluation goes by default: never in the place of the scores that a run has of its best checkpoint.
+
+    Args:
+        model: As it was named: `RUN`, `RUN@last`, a checkpoint, a base.
+        limit: Only so many images.
+        first_query_only: Only one query per record.
+
+    Returns:
+        The run directory, for a part of the data or another checkpoint a folder in it, and the current directory
+        where the model is no run.
+    """
+    name, _, which = model.partition("@")
+    if not (Path(name) / names.CONFIG).is_file():
+        return Path()
+    parts = [which] if which not in ("", "best") else []
+    parts += [f"first-{limit}-images"] if limit is not None else []
+    parts += ["first-query-only"] if first_query_only else []
+    return Path(name, "evaluations", "-".join(parts)) if parts else Path(name)

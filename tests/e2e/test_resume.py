@@ -1,0 +1,131 @@
+"""A run that is stopped, killed or broken and then resumed ends as one that never was."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+from tests.e2e.commands import RUNS, finish, segtune, start, training, wait_for
+from tests.e2e.conftest import Trained
+
+from segtune.cli.main import main
+from segtune.core.files import read_json, read_jsonl
+from segtune.core.rundir import RunDir
+
+TIMES = {"iter_per_sec", "avg_iter_time", "epoch_time", "peak_memory_gb"}
+TENSORS = ("trained.safetensors", "adapter_model.safetensors")
+
+
+def _without_times(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [{key: value for key, value in row.items() if key not in TIMES} for row in rows]
+
+
+def assert_same_run(one: Path, other: Path) -> None:
+    """Bit-equal weights and optimiser, equal history apart from times, and every step logged once."""
+    for name, files in (("last", (*TENSORS, "optimizer.safetensors")), ("best", TENSORS)):
+        for file in files:
+            ours, theirs = (load_file(run / "checkpoints" / name / file) for run in (one, other))
+            assert ours.keys() == theirs.keys()
+            different = [key for key in ours if not np.array_equal(ours[key], theirs[key])]
+            assert not different, f"{name}/{file}"
+    histories = [read_json(run / "training_history.json") for run in (one, other)]
+    for part in ("train", "val"):
+        assert _without_times(histories[0][part]) == _without_times(histories[1][part])
+    rows = [read_jsonl(run / "metrics.jsonl") for run in (one, other)]
+    assert [row["step"] for row in rows[0]] == list(range(1, 13))
+    assert rows[0] == rows[1]
+    for mode in ("generate", "forced"):
+        name = f"eval_scenes_val_{mode}.json"
+        assert read_json(one / name) == read_json(other / name)
+
+
+def _copy(trained: Trained, place: Path, *left_out: str) -> Path:
+    return shutil.copytree(trained.run, place / "copy", ignore=shutil.ignore_patterns(*left_out))
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_stopped_by_a_signal(
+    number: signal.Signals, code: int, trained: Trained, workplace: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    run = workplace / RUNS / number.name
+    process = start(training(number.name), workplace)
+    metrics = run / "metrics.jsonl"
+    wait_for(lambda: metrics.is_file() and metrics.stat().st_size > 0, process)
+    process.send_signal(number)
+    stopped = finish(process)
+    assert stopped.code == code, stopped.err
+    assert "stopping after this step" in stopped.err
+    assert "Traceback" not in stopped.err
+    assert "everything is saved" in stopped.err
+    assert f"`segtune train --resume {RUNS}/{number.name}`" in stopped.err
+    state = read_json(run / "checkpoints" / "last" / "trainer_state.json")
+    assert 0 < state["step"] < 12
+    assert len(read_jsonl(metrics)) == state["step"]
+    assert main(["train", "--resume", f"{RUNS}/{number.name}"]) == 0
+    assert f"step {state['step']}\n" in capfd.readouterr().out
+    assert_same_run(run, trained.run)
+
+
+def test_killed(trained: Trained, workplace: Path) -> None:
+    process = start(training("killed"), workplace)
+    run = workplace / RUNS / "killed"
+    wait_for((run / "checkpoints" / "last" / "manifest.json").is_file, process)
+    process.kill()
+    assert finish(process).code == -signal.SIGKILL
+    with (run / "metrics.jsonl").open("a") as file:  # what a crash may tear
+        file.write('{"step": 9, "epo')
+    (run / "checkpoints" / ".writing-last-1").mkdir()
+    resumed = segtune(["train", "--resume", f"{RUNS}/killed"], workplace)
+    assert resumed.code == 0, resumed.err
+    assert_same_run(run, trained.run)
+    assert sorted(path.name for path in (run / "checkpoints").iterdir()) == ["best", "last"]
+
+
+def test_killed_before_the_first_checkpoint(
+    trained: Trained, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    run = _copy(trained, tmp_path, "checkpoints", "README.md", "eval_*", "training_history.json", "metrics_epoch*")
+    assert main(["train", "--resume", str(run)]) == 0
+    assert "from the beginning" in capfd.readouterr().out
+    assert_same_run(run, trained.run)
+
+
+def test_killed_while_the_end_was_scored(trained: Trained, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    run = _copy(trained, tmp_path, "README.md", "eval_scenes_val_forced.json")
+    assert main(["train", "--resume", str(run)]) == 0
+    assert "after, forced" in capfd.readouterr().out
+    assert (run / "README.md").is_file()
+    assert_same_run(run, trained.run)
+
+
+def test_a_finished_run_says_so_and_is_left_alone(trained: Trained, capfd: pytest.CaptureFixture[str]) -> None:
+    files = [path for path in trained.run.rglob("*") if path.is_file() and path.name != ".lock"]
+    before = {path: (path.stat().st_mtime_ns, path.stat().st_ino) for path in files}
+    assert main(["train", "--resume", str(trained.run)]) == 0
+    printed = capfd.readouterr()
+    assert "is complete: 3 of 3 epochs" in printed.out
+    assert "try next:" in printed.out
+    assert {path: (path.stat().st_mtime_ns, path.stat().st_ino) for path in files} == before
+
+
+def test_a_second_writer_is_refused(trained: Trained, capfd: pytest.CaptureFixture[str]) -> None:
+    with RunDir.open(trained.run):
+        assert main(["train", "--resume", str(trained.run)]) == 2
+    assert "another process is writing into this run" in capfd.readouterr().err
+
+
+def test_training_does_not_go_on_from_a_damaged_checkpoint(
+    trained: Trained, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    run = _copy(trained, tmp_path, "README.md")
+    path = run / "checkpoints" / "last" / "optimizer.safetensors"
+    damaged = bytearray(path.read_bytes())
+    damaged[-1] ^= 1
+    path.write_bytes(damaged)
+    assert main(["train", "--resume", str(run)]) == 3
+    assert "optimizer.safetensors: this checkpoint is damaged" in capfd.readouterr().err

@@ -1,0 +1,191 @@
+"""What the documentation shows works: its commands, settings, recipes, annotations and links, read from the pages."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import json
+import re
+import shlex
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+
+from segtune.cli.main import app
+from segtune.config import ExperimentConfig, load_recipe
+from segtune.core.config import known_keys, validate
+from segtune.core.recipe_files import read_recipe, shipped_recipes
+from segtune.data.sources.annotations import read_annotation, read_explanations
+from segtune.data.spec import KINDS
+from segtune.metrics.predictions import parse_prediction
+from segtune.ops.rle import rle_decode
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+KEYS = known_keys(ExperimentConfig)
+SHELL = ("console", "sh")
+FILES = ("json", "jsonl", "yaml", "png", "md", "py")  # suffixes: `data.json` is a file and no setting
+
+
+def _text(page: Path) -> str:
+    return page.read_text(encoding="utf-8")
+
+
+def _blocks(page: Path, *languages: str) -> Iterator[str]:
+    """The fenced blocks of a page in one of these languages."""
+    for language, body in re.findall(r"^```(\w*)\n(.*?)^```$", _text(page), flags=re.MULTILINE | re.DOTALL):
+        if language in languages:
+            yield body
+
+
+def _prose(page: Path) -> str:
+    """The page without its fenced blocks."""
+    return re.sub(r"^```.*?^```$", "", _text(page), flags=re.MULTILINE | re.DOTALL)
+
+
+def _command_lines() -> list[tuple[str, str]]:
+    """(page, line) of every `segtune` command in a shell block, continued lines joined."""
+    found = []
+    for page in PAGES:
+        for block in _blocks(page, *SHELL):
+            lines = (line.strip().removeprefix("$ ") for line in block.replace("\\\n", " ").splitlines())
+            found += [(page.name, line) for line in lines if line.startswith("segtune ")]
+    return found
+
+
+@cache
+def _parser() -> Any:
+    return typer.main.get_command(app)
+
+
+def _parse(line: str) -> tuple[str, dict[str, Any]]:
+    """The command that a line calls and its parameters, parsed as the program parses them, nothing run."""
+    words = shlex.split(line, comments=True)
+    stop = next((i for i, word in enumerate(words) if word in ("|", ">", "&&", ";")), len(words))
+    arguments, command, context, path = words[1:stop], _parser(), None, []
+    while hasattr(command, "resolve_command"):
+        if arguments[:1] in (["--help"], ["-h"], ["--version"]):
+            return " ".join(path), {}
+        own, context = context, None
+        context = command.make_context(path[-1] if path else "segtune", list(arguments), parent=own)
+        name, command, arguments = command.resolve_command(context, [*context._protected_args, *context.args])
+        path.append(name)
+    if "--help" in arguments or "-h" in arguments:
+        return " ".join(path), {}
+    return " ".join(path), command.make_context(path[-1], list(arguments), parent=context).params
+
+
+def test_there_are_commands_to_check() -> None:
+    called = {_parse(line)[0] for _, line in _command_lines()}
+    assert called >= {"train", "evaluate", "predict", "data check", "data synth", "config show", "config diff"}
+
+
+@pytest.mark.parametrize(
+    "line", ["segtune nonsense", "segtune train a --nonsense", "segtune evaluate a", "segtune data"]
+)
+def test_a_wrong_command_would_be_noticed(line: str) -> None:
+    with pytest.raises(typer.TyperException):
+        _parse(line)
+
+
+@pytest.mark.parametrize(("page", "line"), _command_lines())
+def test_commands_are_understood(page: str, line: str) -> None:
+    command, given = _parse(line)
+    if command in ("train", "config show") and given.get("recipe") in shipped_recipes():
+        load_recipe(given["recipe"], given["settings"] or [])
+    elif command == "train" and given.get("settings"):
+        # a recipe or run of the reader's own: only the settings can be checked, over any shipped recipe
+        load_recipe("quickstart", given["settings"])
+    if command == "evaluate" and ":" in given["data"]:
+        assert given["data"].partition(":")[0] in KINDS
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_relative_links_resolve(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)\s]+)\)", _prose(page)):
+        if re.match(r"[a-z]+:", target):
+            continue
+        name, _, anchor = target.partition("#")
+        file = (page.parent / name).resolve() if name else page
+        assert file.exists(), f"{page.name}: {target}"
+        if anchor:
+            assert anchor in _anchors(file), f"{page.name}: {target}"
+
+
+def _anchors(page: Path) -> set[str]:
+    """The names under which GitHub offers the headings of a page."""
+    headings = re.findall(r"^#+ (.+)$", _prose(page), flags=re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def test_the_index_names_every_page() -> None:
+    index = _text(ROOT / "docs" / "README.md")
+    missing = [page.name for page in (ROOT / "docs").glob("*.md") if f"]({page.name}" not in index]
+    assert missing == ["README.md"]
+
+
+def test_every_shipped_recipe_is_described() -> None:
+    text = _text(ROOT / "docs" / "train.md")
+    assert [name for name in shipped_recipes() if f"| `{name}` |" not in text] == []
+
+
+def test_every_setting_is_described() -> None:
+    text = _text(ROOT / "docs" / "config.md")
+    leaves = [key for key in KEYS if not any(other.startswith(f"{key}.") for other in KEYS)]
+    assert [key for key in leaves if f"`{key}`" not in text] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_settings_and_options_in_the_text_exist(page: Path) -> None:
+    sections = {key.partition(".")[0] for key in KEYS if "." in key}
+    for code in re.findall(r"`([^`\n]+)`", _prose(page)):
+        key = re.match(r"([a-z_]+)\.[a-z_.]*[a-z_]", code)
+        if key and key[1] in sections and key[0].rpartition(".")[2] not in FILES:
+            assert key[0] in KEYS, f"{page.name}: {code}"
+        if code.startswith("segtune "):
+            continue
+        for option in re.findall(r"(?:^|\s)(--[a-z-]+)", code):
+            assert option in _options(_parser()), f"{page.name}: {code}"
+
+
+def _options(command: Any) -> set[str]:
+    """Every option of a command and of those below it."""
+    own = {name for parameter in command.params for name in parameter.opts}
+    return own.union(*(_options(one) for one in getattr(command, "commands", {}).values()))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_recipes_on_the_pages_are_valid(page: Path, tmp_path: Path) -> None:
+    for block in _blocks(page, "yaml"):
+        file = tmp_path / "recipe.yaml"
+        file.write_text(block, encoding="utf-8")
+        validate(ExperimentConfig, read_recipe(file), where=page.name)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_json_on_the_pages_is_what_the_readers_take(page: Path, tmp_path: Path) -> None:
+    for block in _blocks(page, "json"):
+        value = json.loads(block)
+        file = tmp_path / "example.json"
+        file.write_text(block, encoding="utf-8")
+        if isinstance(value, list):
+            assert read_explanations(file)
+        elif "shapes" in value:
+            assert any(not shape.is_flag for shape in read_annotation(file).shapes)
+        else:
+            prediction = parse_prediction(block, page.name)
+            assert rle_decode(prediction.masks[0]).any()
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_python_on_the_pages_imports_what_exists(page: Path) -> None:
+    for block in _blocks(page, "python"):
+        for node in ast.walk(ast.parse(block)):
+            if isinstance(node, ast.ImportFrom):
+                module = importlib.import_module(str(node.module))
+                missing = [alias.name for alias in node.names if not hasattr(module, alias.name)]
+                assert not missing, f"{page.name}: {ast.unparse(node)}"
