@@ -106,7 +106,8 @@ def resume(path: str | Path) -> RunDir:
         config = validate(ExperimentConfig, load_mapping(run.config), where=str(run.config))
         last = run.checkpoint("last")
         clean_leftovers(last.parent)  # a process killed between two renames had moved it aside
-        if not last.exists():
+        # with more than one epoch behind it somebody has removed `last`: that is refused below, not begun again
+        if not last.exists() and len(_history_until(run, config.train.epochs).train) <= 1:
             _say(f"resuming {run.path} from the beginning: it had been stopped before its first checkpoint")
             _set_threads(config)
             run.write_jsonl(names.METRICS, [])

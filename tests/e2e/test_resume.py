@@ -95,6 +95,15 @@ def test_killed_before_the_first_checkpoint(
     assert_same_run(run, trained.run)
 
 
+def test_a_removed_checkpoint_is_no_reason_to_begin_again(
+    trained: Trained, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    run = _copy(trained, tmp_path, "last", "README.md")
+    assert main(["train", "--resume", str(run)]) == 3
+    assert "last: this is no complete checkpoint" in capfd.readouterr().err
+    assert len(read_jsonl(run / "metrics.jsonl")) == 12
+
+
 def test_killed_while_the_end_was_scored(trained: Trained, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     run = _copy(trained, tmp_path, "README.md", "eval_scenes_val_forced.json")
     assert main(["train", "--resume", str(run)]) == 0

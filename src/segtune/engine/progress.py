@@ -7,7 +7,10 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.text import Text
 
 from segtune.core.log import console, get_logger
 
@@ -28,24 +31,29 @@ class TrainingProgress:
         self.total, self.done, self.quiet = total, done, quiet
         self._first, self._started = done, time.perf_counter()
         self._printed = 0.0
-        self._bar: Progress | None = None
-        self._task: TaskID | None = None
+        self._live: Live | None = None
+        if not quiet and console().is_terminal and not console().is_dumb_terminal:
+            # a console of its own: the shared one never wraps, with which a live display cannot count its lines
+            screen = Console(markup=False, highlight=False)
+            self._bar = Progress(
+                TextColumn("{task.description}"), BarColumn(bar_width=24), MofNCompleteColumn(),
+                TextColumn("{task.fields[rate]}"), TimeRemainingColumn(compact=True), TextColumn("left"),
+                console=screen,
+            )  # fmt: skip
+            self._task = self._bar.add_task("training", total=total, completed=done, rate="")
+            self._facts = Text("", no_wrap=True, overflow="ellipsis")
+            self._live = Live(Group(self._bar, self._facts), console=screen, refresh_per_second=4)
 
     def __enter__(self) -> Self:
-        if not self.quiet and console().is_terminal and not console().is_dumb_terminal:
-            self._bar = Progress(
-                TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed}/{task.total}"),
-                TimeRemainingColumn(compact=True), TextColumn("{task.fields[facts]}"), console=console(),
-            )  # fmt: skip
-            self._bar.start()
-            self._task = self._bar.add_task("training", total=self.total, completed=self.done, facts="")
+        if self._live is not None:
+            self._live.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._bar is not None:
-            self._bar.stop()
+        if self._live is not None:
+            self._live.stop()
 
     def step(self, epoch: int, facts: dict[str, float]) -> None:
         """Notes one step.
@@ -57,18 +65,19 @@ class TrainingProgress:
         self.done += 1
         seconds = max(1e-9, time.perf_counter() - self._started)
         rate = (self.done - self._first) / seconds
-        text = "  ".join(f"{name} {value:.3f}" for name, value in facts.items()) + f"  {rate:.2f} it/s"
-        if self._bar is not None and self._task is not None:
-            self._bar.update(self._task, completed=self.done, description=f"epoch {epoch}", facts=text)
+        text = "  ".join(f"{name} {value:.3f}" for name, value in facts.items())
+        if self._live is not None:
+            self._bar.update(self._task, completed=self.done, description=f"epoch {epoch}", rate=f"{rate:.2f} it/s")
+            self._facts.plain = text
         elif not self.quiet and (seconds - self._printed >= LINE_EVERY_SECONDS or self.done == self.total):
             self._printed = seconds
             left = (self.total - self.done) / rate
-            self.line(f"epoch {epoch}  step {self.done}/{self.total}  {text}  {_clock(left)} left")
+            self.line(f"epoch {epoch}  step {self.done}/{self.total}  {text}  {rate:.2f} it/s  {_clock(left)} left")
 
     def line(self, text: str) -> None:
         """Prints a line, above the bar where there is one."""
         if not self.quiet:
-            (self._bar.console if self._bar is not None else console()).print(text, highlight=False)
+            (self._live.console if self._live is not None else console()).print(text, highlight=False)
 
 
 def scoring_progress(title: str) -> Callable[[int, int], None]:
