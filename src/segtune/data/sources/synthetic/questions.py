@@ -1,8 +1,8 @@
 """Natural-language questions about a scene: the queries of the embedded dataset.
 
 Four kinds, each as short phrases and as long sentences that need a step of thought: *function* (what is it good
-for), *comparison* (which is the biggest, the highest), *relation* (what lies left of the crimson one) and *negation*
-(the crimson one that is not a ball). A question is asked only where it picks exactly one object.
+for), *comparison* (which is the biggest, the highest), *relation* (what lies left of the red one) and *negation*
+(the red one that is not a disc). A question is asked only where it picks exactly one object.
 """
 
 from __future__ import annotations
