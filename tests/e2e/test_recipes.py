@@ -67,4 +67,4 @@ def test_what_a_recipe_shows_is_a_recipe(tmp_path: Path, capsys: pytest.CaptureF
     path = tmp_path / "mine.yaml"
     path.write_text(capsys.readouterr().out)
     assert main(["config", "diff", "quickstart", str(path)]) == 0
-    assert "train.epochs: 20 -> 7\n" in capsys.readouterr().out
+    assert "train.epochs: 9 -> 7\n" in capsys.readouterr().out
