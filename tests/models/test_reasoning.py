@@ -45,18 +45,23 @@ def _script(loaded: Loaded, monkeypatch: pytest.MonkeyPatch, answers: Sequence[s
     monkeypatch.setattr(loaded.model.vlm, "head", head)
 
 
-def _emitting(loaded: Loaded, strength: float = 0.0225) -> Loaded:
-    """Draws the head's `<SEG>` row towards the states at the end of prompts, so that greedy answers hold `<SEG>`."""
+def _emitting(loaded: Loaded) -> Loaded:
+    """Draws the head's `<SEG>` row towards the states at the end of prompts, as far as makes some tokens `<SEG>`."""
     model = loaded.model
     states = []
     head = model.vlm.llava.lm_head
     hook = head.register_forward_hook(lambda _, inputs, __: states.append(inputs[0].detach()))
-    model.generate(batch_of(loaded, groups(3)), max_new_tokens=1)
+    batch = batch_of(loaded, groups(3))
+    model.generate(batch, max_new_tokens=1)
     hook.remove()
     mean = torch.cat(states).mean(0)
-    with torch.no_grad():
-        head.weight[model.seg_id] = strength * mean
-    return loaded
+    for strength in torch.logspace(-3, 0, 40).tolist():
+        with torch.no_grad():
+            head.weight[model.seg_id] = strength * mean
+        tokens = [token for ids in model.generate(batch, max_new_tokens=6).token_ids for token in ids]
+        if tokens.count(model.seg_id) >= 3:
+            return loaded
+    raise AssertionError("no strength makes this model emit <SEG>")
 
 
 def _answered(loaded: Loaded, members: Sequence[Group], answers: Sequence[Sequence[int]]) -> Batch:

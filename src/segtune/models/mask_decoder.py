@@ -84,7 +84,9 @@ def reset_for_training(sam: SamModel, generator: torch.Generator) -> None:
 
     The transformers default draws the image encoder with a standard deviation of 1e-10, from which training stalls,
     and the decoder with 0.02, which at small widths lets hardly any signal through. This draws linear and convolution
-    weights as PyTorch's own `reset_parameters` does.
+    weights as PyTorch's own `reset_parameters` does. The frequencies of the positional encoding are drawn with a
+    standard deviation of 1, as Segment Anything has them; transformers' default of half the encoder's width is so
+    high that neighbouring places look unrelated, and nothing that asks *where* can be learned from it.
 
     Args:
         sam: The model, changed in place.
@@ -98,3 +100,4 @@ def reset_for_training(sam: SamModel, generator: torch.Generator) -> None:
                 module.reset_parameters()
         if sam.vision_encoder.pos_embed is not None:
             nn.init.trunc_normal_(sam.vision_encoder.pos_embed, std=0.02)
+        nn.init.normal_(sam.shared_image_embedding.positional_embedding, std=1.0)

@@ -12,6 +12,7 @@ from transformers import DynamicCache
 from segtune.core.types import Batch, Generation, ImageFeatures, Images, Masks, SegmentationOutput
 from segtune.models.bridge import Connector, SegProjection
 from segtune.models.mask_decoder import SamMaskModel
+from segtune.models.packing import pack
 from segtune.models.vlm import LlavaAdapter
 from segtune.ops.tokens import answer_positions, seg_positions
 
@@ -62,9 +63,9 @@ class ReasoningSegmenter(nn.Module):
     def forward(self, batch: Batch) -> SegmentationOutput:
         """Reads questions *with* their answers and decodes one mask per `<SEG>` in an answer.
 
-        1. Encode each picture once. 2. Put its tokens in the place of the placeholders and run the language model.
-        3. Take the logits that predict answer tokens. 4. Take the states that predict `<SEG>`, project them to
-        prompts and decode them over the features of their picture.
+        1. Encode each picture once. 2. Put its tokens in the place of the placeholders and run the language model,
+        all queries of a picture behind one shared prefix. 3. Take the logits that predict answer tokens. 4. Take the
+        states that predict `<SEG>`, project them to prompts and decode them over the features of their picture.
 
         Args:
             batch: Q queries about G pictures.
@@ -74,8 +75,10 @@ class ReasoningSegmenter(nn.Module):
         """
         features = self.encode_images(batch.images)
         embeddings = self.vlm.embed(batch.input_ids, features.tokens, batch.group_index)
-        positions = (batch.attention_mask.cumsum(dim=1) - 1).clamp_min(0)
-        states = self.vlm.language(embeddings, batch.attention_mask, positions)
+        packing = pack(batch.input_ids, batch.attention_mask, batch.group_index)
+        packed = embeddings[packing.query, packing.token]
+        states = self.vlm.language(packed, packing.visible, packing.position_ids)
+        states = states[batch.group_index[:, None], packing.slot]
         answer_logits = self.vlm.head(states[answer_positions(batch.labels)])
         query, position = seg_positions(batch.labels, self.seg_id)
         masks = self.decode_masks(states[query, position], query, batch.group_index, features)

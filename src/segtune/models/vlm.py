@@ -109,13 +109,18 @@ class LlavaAdapter(nn.Module):
 
         Args:
             embeddings: float `[Q, T, H]`.
-            attention_mask: int64 `[Q, past + T]`, 0 on padding.
+            attention_mask: int64 `[Q, past + T]`, 0 on padding; or bool `[Q, 1, T, T]`, what each token attends to.
             position_ids: int64 `[Q, T]`; padding tokens may hold anything.
             cache: A transformers `Cache` that grows in place, or None.
 
         Returns:
             float `[Q, T, H]`: the last hidden states, after the final norm.
         """
+        if attention_mask.ndim == 4:  # added to the scores, which every attention of transformers understands
+            hidden = torch.finfo(embeddings.dtype).min
+            attention_mask = torch.zeros_like(attention_mask, dtype=embeddings.dtype).masked_fill(
+                ~attention_mask, hidden
+            )
         return self.llava.model.language_model(
             inputs_embeds=embeddings,
             attention_mask=attention_mask,

@@ -30,8 +30,11 @@ from segtune.data.sources.synthetic.predicates import (
 )
 from segtune.data.sources.synthetic.scene import Scene, SceneQuery
 
-KINDS: Mapping[str, float] = {"attribute": 0.45, "extreme": 0.20, "relation": 0.20, "exclusion": 0.15}
+KINDS: Mapping[str, float] = {"attribute": 0.37, "extreme": 0.25, "relation": 0.20, "exclusion": 0.18}
 """The kinds of attribute phrases and how often each is drawn where the scene allows it."""
+
+MOST_FILLER = 6
+"""The most filler words around a phrase."""
 
 _SIDES = {"left": "west", "right": "east", "above": "north", "below": "south"}
 _EXTREMES = {side: f"{word}most" for side, word in _SIDES.items()} | {size: size for size in SIZE_EXTREMES}
@@ -129,30 +132,29 @@ def attribute_phrases(scene: Scene) -> dict[str, Phrases]:
     }
 
 
-def _dress(phrase: str, rng: np.random.Generator) -> tuple[str, bool]:
-    """A phrase with an article and filler words at random, and whether it became a sentence."""
+def _dress(phrase: str, rng: np.random.Generator, most: int) -> tuple[str, bool]:
+    """A phrase with an article and up to `most` filler words at random, and whether it became a sentence."""
     words = phrase.split()
     if rng.random() < 0.4:
         words = ["the", *words]
-    if rng.random() < 0.5:
+    if most == 0 or rng.random() < 0.5:
         return " ".join(words), False
-    filler = [FILLER_WORDS[i] for i in rng.integers(0, len(FILLER_WORDS), int(rng.integers(1, 7)))]
+    filler = [FILLER_WORDS[i] for i in rng.integers(0, len(FILLER_WORDS), int(rng.integers(1, most + 1)))]
     cut = int(rng.integers(0, len(filler) + 1))
     words = [*filler[:cut], *words, *filler[cut:]]
     return " ".join(words), len(words) > 6
 
 
-def attribute_queries(
-    scene: Scene, rng: np.random.Generator, count: int, naming_share: float = 0.0
-) -> list[SceneQuery]:
+def attribute_queries(scene: Scene, rng: np.random.Generator, count: int, ease: float = 0.0) -> list[SceneQuery]:
     """Draws attribute phrases for a scene, with different targets as far as it has them.
 
     Args:
         scene: The scene.
         rng: The source of chance.
         count: How many.
-        naming_share: Chance that a query only names its object by colour and shape ("red disc"), the easiest phrase
-            there is; no two objects of a scene share both. What is left is drawn from the whole grammar.
+        ease: 0 draws from the whole grammar. Above, a query with this chance only names its object by colour and
+            shape ("red disc"; no two objects of a scene share both), and the phrases of the grammar stand among fewer
+            filler words; at 1 there are only names without filler.
 
     Returns:
         At most `count` queries; fewer only where the grammar has no more to say.
@@ -160,14 +162,13 @@ def attribute_queries(
     left = attribute_phrases(scene)
     queries: list[SceneQuery] = []
     asked: Counter[int] = Counter()
+    most = round((1 - ease) * MOST_FILLER)
     while len(queries) < count and any(left.values()):
-        if rng.random() < naming_share:
+        if rng.random() < ease:
             index = min(rng.permutation(len(scene.objects)).tolist(), key=lambda i: asked[i])
             asked[index] += 1
             name = f"{scene.objects[index].colour} {scene.objects[index].shape}"
-            # While everything is a name there is no dressing; it comes with the rest of the grammar.
-            dressed = _dress(name, rng) if rng.random() > naming_share else (name, False)
-            queries.append(SceneQuery(*dressed, "attribute", index))
+            queries.append(SceneQuery(*_dress(name, rng, most), "attribute", index))
             continue
         kinds = [kind for kind in KINDS if left[kind]]
         share = np.array([KINDS[kind] for kind in kinds])
@@ -178,5 +179,5 @@ def attribute_queries(
         phrase = choices[int(rng.choice(len(choices), p=weight / weight.sum()))]
         left[kind].remove(phrase)
         asked[phrase[1]] += 1
-        queries.append(SceneQuery(*_dress(phrase[0], rng), kind, phrase[1]))
+        queries.append(SceneQuery(*_dress(phrase[0], rng, most), kind, phrase[1]))
     return queries

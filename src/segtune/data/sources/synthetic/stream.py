@@ -25,8 +25,8 @@ class AttributeStream:
         seed: Decides everything.
         queries: Queries of each scene.
         split: `"train"` or `"val"`.
-        naming_epochs: In the train split, the epochs over which queries change from names alone ("red disc": all of
-            them in the first two epochs) to the whole grammar. From names the rest is learned several times faster.
+        naming_epochs: In the train split, the epochs over which queries change evenly from names alone ("red disc") to
+            the whole grammar among filler words. From names the rest is learned several times faster.
 
     Raises:
         ConfigError: If an argument is out of range.
@@ -58,11 +58,9 @@ class AttributeStream:
         """The ids of the group's examples (the same in every epoch), without drawing it."""
         return [f"{self._record_id(index)}#{k}" for k in range(self._queries)]
 
-    def _naming_share(self, epoch: int) -> float:
-        """The share of names in an epoch: 1 in the first two, then falling evenly to 0 at `naming_epochs`."""
-        if self._naming_epochs == 0:
-            return 0.0
-        return min(1.0, max(0.0, 1 - (epoch - 1) / max(1, self._naming_epochs - 1)))
+    def _ease(self, epoch: int) -> float:
+        """How much easier than the grammar an epoch is: from 1 in the first, evenly to 0 at `naming_epochs`."""
+        return max(0.0, 1 - epoch / self._naming_epochs) if self._naming_epochs else 0.0
 
     def group(self, index: int, epoch: int = 0) -> Group:
         """Draws a scene and its queries.
@@ -82,7 +80,7 @@ class AttributeStream:
         rng = scene_rng(self._seed, _STREAM_KEYS[self._split], epoch if self._split == "train" else 0, index)
         while True:
             scene = draw_scene(rng)
-            queries = attribute_queries(scene, rng, self._queries, self._naming_share(epoch))
+            queries = attribute_queries(scene, rng, self._queries, self._ease(epoch))
             if len(queries) == self._queries:
                 break
         examples = tuple(
