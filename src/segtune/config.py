@@ -6,14 +6,16 @@ refused in milliseconds.
 
 from __future__ import annotations
 
-from pydantic import Field
+from typing import Self
+
+from pydantic import Field, model_validator
 
 from segtune.core.config import Config, validate
 from segtune.core.input_spec import ConversationConfig
 from segtune.core.recipe_files import read_recipe, recipe_name
 from segtune.data.config import DataConfig
 from segtune.engine.config import EvalConfig, OptimConfig, TrainConfig
-from segtune.losses.config import LossConfig
+from segtune.losses.config import OPTIONAL_TERMS, LossConfig
 from segtune.models.config import ModelConfig
 
 
@@ -40,6 +42,14 @@ class ExperimentConfig(Config):
     optim: OptimConfig = OptimConfig()
     train: TrainConfig = TrainConfig()
     eval: EvalConfig = EvalConfig()
+
+    @model_validator(mode="after")
+    def _best_is_computed(self) -> Self:
+        """A loss without a weight is in no history, so no checkpoint could be the best by it."""
+        term = self.train.best.removeprefix("val_")
+        if term in OPTIONAL_TERMS and term not in self.losses.terms:
+            raise ValueError(f"train.best={self.train.best} needs losses.{term} above 0, or it is not computed")
+        return self
 
 
 def load_recipe(name: str, overrides: list[str] | None = None) -> ExperimentConfig:

@@ -10,8 +10,7 @@ from segtune.engine.config import OptimConfig
 from segtune.engine.loading import Loaded
 from segtune.engine.optim import build_optimizer
 from segtune.engine.step import StepReport, train_step
-from segtune.losses.config import LossConfig
-from segtune.losses.terms import TERMS
+from segtune.losses.config import TERMS, LossConfig
 from segtune.models.trainable import train_mode
 
 # Answers and numbers of queries differ, so that a mean of means would not be the mean.

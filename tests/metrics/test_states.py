@@ -11,7 +11,7 @@ from sklearn.metrics import accuracy_score, f1_score, precision_score, recall_sc
 from segtune.core.errors import SegtuneError
 from segtune.core.records import IGNORE
 from segtune.metrics.counts import Counts, count_pixels, iou
-from segtune.metrics.states import AurocState, IouState, PixelState
+from segtune.metrics.states import PRECISION_AT, AurocState, FoundState, IouState, PixelState
 
 
 def drawn(seed: int, *, spread: float = 3.0) -> tuple[np.ndarray, np.ndarray]:
@@ -48,6 +48,40 @@ def test_iou_state_is_mean_and_ratio() -> None:
     state.update(counts)
     assert state.compute() == {"gIoU": np.mean([iou(c) for c in counts]), "cIoU": 2 / 7}
     assert IouState().compute() == {"gIoU": None, "cIoU": None}
+
+
+def test_found_is_the_share_of_queries_from_an_iou_on() -> None:
+    counts = [Counts(5, 5, 0, 9), Counts(7, 0, 3, 9), Counts(9, 0, 1, 9), Counts(0, 0, 0, 9), Counts(0, 1, 4, 9)]
+    state = FoundState()
+    assert state.compute() == {"P@0.5": None, "P@0.7": None, "P@0.9": None}
+    state.update(counts)  # exactly 0.5, 0.7 and 0.9, an empty target left empty, a miss
+    assert state.compute() == {"P@0.5": 4 / 5, "P@0.7": 3 / 5, "P@0.9": 2 / 5}
+    assert state.compute() == {f"P@{t}": np.mean([iou(c) >= t for c in counts]) for t in PRECISION_AT}
+
+
+@pytest.mark.parametrize("wanted_share", [0.0, 0.02, 0.5, 1.0])
+@pytest.mark.parametrize("predicted_share", [0.0, 0.3, 1.0])
+def test_degenerate_masks_score_as_sklearn_says_or_not_at_all(wanted_share: float, predicted_share: float) -> None:
+    """Where scikit-learn warns that a score is undefined and says 0, there is none; everywhere else they agree."""
+    generator = np.random.default_rng(7)
+    target = (generator.random((30, 40)) < wanted_share).astype(np.uint8)
+    logits = np.where(generator.random(target.shape) < predicted_share, 2.0, -2.0)
+    target[:3] = IGNORE
+    pixels, auroc = PixelState(), AurocState()
+    pixels.update(count_pixels(logits > 0, target))
+    auroc.update(logits, target)
+    wanted, scored = target[target != IGNORE], logits[target != IGNORE]
+    predicted = (scored > 0).astype(np.uint8)
+    some_wanted, some_predicted = bool(wanted.any()), bool(predicted.any())
+    one_class = wanted.min() == wanted.max()
+    expected = {
+        "accuracy": accuracy_score(wanted, predicted),
+        "precision": precision_score(wanted, predicted, zero_division=0) if some_predicted else None,
+        "recall": recall_score(wanted, predicted, zero_division=0) if some_wanted else None,
+        "f1": f1_score(wanted, predicted, zero_division=0) if some_wanted or some_predicted else None,
+    }
+    assert pixels.compute() == pytest.approx(expected, abs=1e-12)
+    assert auroc.compute() == (None if one_class else pytest.approx(roc_auc_score(wanted, scored), abs=1e-12))
 
 
 @pytest.mark.parametrize("spread", [0.001, 3.0, 1000.0, 1e6])
@@ -110,13 +144,14 @@ def test_nan_logits_are_an_error() -> None:
 
 
 def test_states_merge_and_travel_as_json() -> None:
-    whole, *parts = [(PixelState(), IouState(), AurocState()) for _ in range(3)]
+    whole, *parts = [(PixelState(), IouState(), AurocState(), FoundState()) for _ in range(3)]
     for seed in range(4):
         logits, target = drawn(seed)
         counts = count_pixels(logits > 0, target)
-        for pixels, ious, auroc in (whole, parts[seed % 2]):
+        for pixels, ious, auroc, found in (whole, parts[seed % 2]):
             pixels.update(counts)
             ious.update([counts])
+            found.update([counts])
             auroc.update(logits, target)
     for together, first, second in zip(whole, *parts, strict=True):
         first.merge(type(second).from_dict(json.loads(json.dumps(second.to_dict()))))

@@ -5,7 +5,7 @@ import pytest
 import torch
 from transformers import SamImageProcessorPil
 
-from segtune.ops.geometry import OUTSIDE_LOGIT, fit, soften, to_model, to_original
+from segtune.ops.geometry import OUTSIDE_LOGIT, fit, seen_pixels, soften, to_model, to_original
 
 
 @pytest.mark.parametrize(
@@ -107,3 +107,21 @@ def test_softening_at_the_same_size_only_separates_target_and_weight():
     fraction, weight = soften(targets, 2, 255)
     assert fraction.tolist() == [[[0, 1], [0, 1]]]
     assert weight.tolist() == [[[1, 1], [0, 1]]]
+
+
+@pytest.mark.parametrize("placement", ["corner", "center"])
+@pytest.mark.parametrize("size", [(30, 50), (50, 30), (64, 64), (3, 400)])
+def test_every_pixel_is_seen_where_nothing_is_cropped(placement, size):
+    seen = seen_pixels(fit(size, 64, placement))
+    assert (seen.shape, seen.dtype) == (size, torch.bool)
+    assert bool(seen.all())
+
+
+@pytest.mark.parametrize("size", [(30, 90), (90, 30), (64, 65), (30, 30)])
+def test_what_a_crop_cuts_away_is_not_seen(size):
+    geometry = fit(size, 64, "crop")
+    seen = seen_pixels(geometry)
+    constant = to_original(torch.full((1, 16, 16), 5.0), geometry)[0]
+    assert torch.equal(seen, (constant - 5).abs() < 1e-3), "exactly the pixels into which no outside logit is mixed"
+    share = min(size) / max(size)
+    assert float(seen.float().mean()) == pytest.approx(share, abs=2 / max(size))

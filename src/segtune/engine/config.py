@@ -7,9 +7,13 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from segtune.core.config import Config, nearest
+from segtune.losses.config import OPTIONAL_TERMS, TERMS
 
-LOSSES = ("loss", "ce", "bce", "dice")
-METRICS = ("cIoU", "gIoU", "accuracy", "precision", "recall", "f1", "auroc")
+LOSSES = ("loss", *TERMS, *OPTIONAL_TERMS)
+METRICS = (
+    "cIoU", "gIoU", "generalized_iou", "complete_iou", "P@0.5", "P@0.7", "P@0.9",
+    "accuracy", "precision", "recall", "f1", "auroc",
+)  # fmt: skip
 GENERATED = ("val_generate_gIoU", "val_generate_cIoU", "val_emission_rate")
 BEST_KEYS = (*(f"val_{name}" for name in (*LOSSES, *METRICS)), *GENERATED, *LOSSES, *METRICS)
 """Keys of the history by which checkpoints can be compared."""

@@ -192,9 +192,8 @@ class Trainer:
         if state.step % self.settings.train.log_every == 0 or state.step == self.total_steps:
             row = {"step": state.step, "epoch": state.epoch + 1, **terms, "lr": rate}
             self.run.append_jsonl(names.METRICS, {**row, "grad_norm": float(report.grad_norm)})
-        giou = tracker.iou.compute()["gIoU"] or 0.0
-        progress.step(state.epoch + 1, {"loss": terms["loss"], "ce": terms["ce"], "bce": terms["bce"],
-                                        "dice": terms["dice"], "gIoU": giou})  # fmt: skip
+        facts = {name: terms[name] for name in ("loss", *self.settings.losses.terms)}
+        progress.step(state.epoch + 1, {**facts, "gIoU": tracker.iou.compute()["gIoU"] or 0.0})
 
     def _end_epoch(self, progress: TrainingProgress) -> None:
         """Validation, history, checkpoints; then the next epoch."""

@@ -12,7 +12,7 @@ from torch import Tensor
 from segtune.core.types import Batch, SegmentationOutput
 from segtune.engine.optim import set_rate
 from segtune.losses.config import LossConfig
-from segtune.losses.terms import TERMS, Counts, count, loss_sums, weighted_total
+from segtune.losses.terms import Counts, count, loss_sums, weighted_total
 
 Observer = Callable[[SegmentationOutput, Batch], None]
 
@@ -22,7 +22,7 @@ class StepReport:
     """What one step did. Tensors are detached and still on the device: reading them is what waits for it.
 
     Attributes:
-        terms: The mean of each loss term over the whole window, and `loss`, their weighted sum.
+        terms: The mean of each of `LossConfig.terms` over the whole window, and `loss`, their weighted sum.
         grad_norm: Before clipping.
         skipped: True where loss or gradient was not finite and the weights were left alone.
     """
@@ -65,7 +65,7 @@ def train_step(
     totals = accelerator.reduce(torch.tensor([own.tokens, own.masks], device=accelerator.device), "sum")
     counts = Counts(*totals.tolist())
 
-    sums = {term: torch.zeros((), device=accelerator.device) for term in TERMS}
+    sums = {term: torch.zeros((), device=accelerator.device) for term in losses.terms}
     for batch in window:
         batch = batch.to(accelerator.device)
         # b) Forward.
@@ -76,7 +76,7 @@ def train_step(
         total = weighted_total(parts, counts, losses)
         # d) Backward. Processes average their gradients, so each contributes its sum times their number.
         accelerator.backward(total * accelerator.num_processes)
-        for term in TERMS:
+        for term in losses.terms:
             sums[term] += parts[term].detach()
         observe(output, batch)
 
@@ -84,7 +84,7 @@ def train_step(
     grad_norm = accelerator.clip_grad_norm_([p for g in optimizer.param_groups for p in g["params"]], clip)
     sums = {term: accelerator.reduce(value, "sum") for term, value in sums.items()}
     terms = {term: value / counts.of(term) for term, value in sums.items()}
-    terms["loss"] = torch.stack([getattr(losses, term) * terms[term] for term in TERMS]).sum()
+    terms["loss"] = torch.stack([getattr(losses, term) * terms[term] for term in losses.terms]).sum()
     skipped = not bool(torch.isfinite(terms["loss"]) & torch.isfinite(grad_norm))
     if not skipped:
         set_rate(optimizer, rate)

@@ -10,8 +10,13 @@ import numpy as np
 import torch.nn.functional as F
 
 from segtune.core.types import Batch, SegmentationOutput
+from segtune.losses.config import TERMS
+from segtune.metrics.boxes import BoxState
 from segtune.metrics.counts import count_pixels
-from segtune.metrics.states import AurocState, IouState, PixelState
+from segtune.metrics.states import AurocState, FoundState, IouState, PixelState
+
+FULL_AUROC_SIDE = 512
+"""Up to this side of the model square every pixel enters the AUROC of an epoch."""
 
 
 @dataclass
@@ -26,6 +31,8 @@ class Tracker:
     steps: int = 0
     seconds: float = 0.0
     iou: IouState = field(default_factory=IouState)
+    found: FoundState = field(default_factory=FoundState)
+    boxes: BoxState = field(default_factory=BoxState)
     pixels: PixelState = field(default_factory=PixelState)
     auroc: AurocState = field(default_factory=AurocState)
 
@@ -40,11 +47,15 @@ class Tracker:
         wanted = targets.cpu().numpy()
         counts = [count_pixels(logit > 0, target) for logit, target in zip(logits, wanted, strict=True)]
         self.iou.update(counts)
+        self.found.update(counts)
         for one in counts:
             self.pixels.update(one)
+        for logit, target in zip(logits, wanted, strict=True):
+            self.boxes.update(logit > 0, target)
         if np.isfinite(logits).all():
-            # Every fourth pixel is enough for a curve during training; evaluation uses all of them.
-            self.auroc.update(logits[:, ::2, ::2], wanted[:, ::2, ::2])
+            # Of large squares every fourth pixel is enough for a curve during training; evaluation uses all of them.
+            stride = 1 if side <= FULL_AUROC_SIDE else 2
+            self.auroc.update(logits[:, ::stride, ::stride], wanted[:, ::stride, ::stride])
 
     def step(self, terms: dict[str, float], seconds: float) -> None:
         """Adds the losses and the duration of one step."""
@@ -54,24 +65,34 @@ class Tracker:
         self.seconds += seconds
 
     def compute(self, prefix: str = "") -> dict[str, float | None]:
-        """The history row: mean losses, gIoU, cIoU, pixel metrics and AUROC, keys with `prefix`."""
-        row: dict[str, float | None] = {name: total / max(1, self.steps) for name, total in self.loss_sums.items()}
-        row |= {**self.iou.compute(), **self.pixels.compute(), "auroc": self.auroc.compute()}
+        """The history row, keys with `prefix`.
+
+        Returns:
+            `loss`, the loss terms (means over steps; None where every step was skipped), gIoU, cIoU, `P@t`, the scores
+            of boxes with their `no_box`, the pixel metrics and AUROC.
+        """
+        row: dict[str, float | None] = dict.fromkeys(("loss", *TERMS))
+        row |= {name: total / max(1, self.steps) for name, total in self.loss_sums.items()}
+        row |= {**self.iou.compute(), **self.found.compute(), **self.boxes.compute(), **self.pixels.compute()}
+        row["auroc"] = self.auroc.compute()
         return {prefix + name: value for name, value in row.items()}
 
     def to_dict(self) -> dict[str, Any]:
         """The sums as JSON values, so that a resumed epoch goes on counting."""
         return {
             "loss_sums": self.loss_sums, "steps": self.steps, "seconds": self.seconds, "iou": self.iou.to_dict(),
-            "pixels": self.pixels.to_dict(), "auroc": self.auroc.to_dict(),
+            "found": self.found.to_dict(), "boxes": self.boxes.to_dict(), "pixels": self.pixels.to_dict(),
+            "auroc": self.auroc.to_dict(),
         }  # fmt: skip
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Tracker:
         """The inverse of `to_dict`."""
         return cls(
-            values["loss_sums"], values["steps"], values["seconds"], IouState.from_dict(values["iou"]),
-            PixelState.from_dict(values["pixels"]), AurocState.from_dict(values["auroc"]),
+            loss_sums=values["loss_sums"], steps=values["steps"], seconds=values["seconds"],
+            iou=IouState.from_dict(values["iou"]), found=FoundState.from_dict(values["found"]),
+            boxes=BoxState.from_dict(values["boxes"]), pixels=PixelState.from_dict(values["pixels"]),
+            auroc=AurocState.from_dict(values["auroc"]),
         )  # fmt: skip
 
 

@@ -11,9 +11,7 @@ import numpy as np
 from segtune.core.errors import DataError
 from segtune.core.records import Query
 from segtune.metrics.counts import Counts, count_pixels, iou
-from segtune.metrics.states import PixelState, ratio
-
-PRECISION_AT = (0.5, 0.7, 0.9)
+from segtune.metrics.states import PRECISION_AT, PixelState, ratio
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,8 @@ from segtune.metrics.counts import Counts, iou
 CODES = 1 << 16
 MINUS_ZERO = 0x8000
 MINUS_INFINITY = 0xFC00
+PRECISION_AT = (0.5, 0.7, 0.9)
+"""The IoUs from which on a query counts as found."""
 
 
 def ratio(part: float, whole: float) -> float | None:
@@ -100,6 +102,38 @@ class IouState:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> IouState:
+        """The inverse of `to_dict`."""
+        return cls(**values)
+
+
+@dataclass(slots=True)
+class FoundState:
+    """`P@t`: the share of the queries with an IoU of at least t, for the t of `PRECISION_AT`."""
+
+    queries: int = 0
+    found: list[int] = field(default_factory=lambda: [0] * len(PRECISION_AT))
+
+    def update(self, counts: Iterable[Counts]) -> None:
+        """Add the counts of several queries, one element each."""
+        for item in counts:
+            self.queries += 1
+            self.found = [n + (iou(item) >= least) for n, least in zip(self.found, PRECISION_AT, strict=True)]
+
+    def merge(self, other: FoundState) -> None:
+        """Add what another state has seen."""
+        self.queries += other.queries
+        self.found = [a + b for a, b in zip(self.found, other.found, strict=True)]
+
+    def compute(self) -> dict[str, float | None]:
+        """`P@0.5`, `P@0.7` and `P@0.9`, 0 to 1; None before the first query."""
+        return {f"P@{least}": ratio(n, self.queries) for least, n in zip(PRECISION_AT, self.found, strict=True)}
+
+    def to_dict(self) -> dict[str, Any]:
+        """The counts."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> FoundState:
         """The inverse of `to_dict`."""
         return cls(**values)
 

@@ -94,6 +94,22 @@ def to_original(logits: Tensor, geometry: Geometry) -> Tensor:
     return F.interpolate(seen, size=geometry.original, mode="bilinear", align_corners=False)[:, 0]
 
 
+def seen_pixels(geometry: Geometry, device: torch.device | str | None = None) -> Tensor:
+    """The original pixels that lie in the model square: all of them, unless a crop cut some away.
+
+    Args:
+        geometry: The image's geometry.
+        device: Where the result is wanted.
+
+    Returns:
+        bool `[h, w]` in original pixels; false too where `to_original` mixes `OUTSIDE_LOGIT` into a logit.
+    """
+    (height, width), (rows, columns) = geometry.resized, geometry.visible
+    if (rows.stop - rows.start, columns.stop - columns.start) == (height, width):
+        return torch.ones(geometry.original, dtype=torch.bool, device=device)
+    return to_original(torch.zeros((1, 1, 1), device=device), geometry)[0] == 0
+
+
 def soften(targets: Tensor, size: int, ignore: int) -> tuple[Tensor, Tensor]:
     """Brings model-space targets to another resolution as covered fractions.
 
