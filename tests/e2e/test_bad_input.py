@@ -184,6 +184,8 @@ def test_recipes_that_are_none(tmp_path: Path, fails: Fails) -> None:
         ("=3", ("not a setting",)),
         ("optim.lr.x=3", ("optim.lr is a value",)),
         ("train.best=val_gIuO", ("did you mean val_gIoU?",)),
+        ("train.best=val_focal", ("train.best=val_focal needs losses.focal above 0",)),
+        ("losses.dice=-1", ("losses.dice: ", "greater than or equal to 0")),
         ("train.validate_generate=false", ("best=val_generate_gIoU needs train.validate_generate=true",)),
         ("conversation.short=hello", ("short must hold {query}",)),
         ("model.lora.targets=[q_prj]", ("no projection of the language model is called q_prj", "q_proj")),

@@ -21,11 +21,13 @@ FILES = (
     "predictions/scenes_val_forced.jsonl", "predictions/scenes_val_generate.jsonl", "training_history.json",
 )  # fmt: skip
 TRAIN_KEYS = {
-    "epoch", "loss", "ce", "bce", "dice", "cIoU", "gIoU", "accuracy", "precision", "recall", "f1", "auroc", "lr",
-    "iter_per_sec", "avg_iter_time", "epoch_time", "peak_memory_gb", "memory_kind",
+    "epoch", "loss", "ce", "bce", "dice", "cIoU", "gIoU", "generalized_iou", "complete_iou", "no_box", "P@0.5",
+    "P@0.7", "P@0.9", "accuracy", "precision", "recall", "f1", "auroc", "lr", "iter_per_sec",
+    "avg_iter_time", "epoch_time", "peak_memory_gb", "memory_kind",
 }  # fmt: skip
 VAL_KEYS = {
-    "epoch", "val_loss", "val_ce", "val_bce", "val_dice", "val_cIoU", "val_gIoU", "val_accuracy", "val_precision",
+    "epoch", "val_loss", "val_ce", "val_bce", "val_dice", "val_cIoU", "val_gIoU", "val_generalized_iou",
+    "val_complete_iou", "val_no_box", "val_P@0.5", "val_P@0.7", "val_P@0.9", "val_accuracy", "val_precision",
     "val_recall", "val_f1", "val_auroc", "val_generate_gIoU", "val_generate_cIoU", "val_emission_rate",
 }  # fmt: skip
 

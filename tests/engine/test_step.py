@@ -122,6 +122,18 @@ def test_the_report_is_the_weighted_mean_over_the_window():
     assert not any(report.terms[term].requires_grad for term in terms)
 
 
+def test_optional_terms_are_reported_and_trained_only_with_a_weight():
+    loaded = tiny_loaded()
+    losses = LossConfig(focal=2.0, boundary=0.5, space="original")
+    whole, cut = (_made(tiny_loaded(), _window(loaded, parts), losses=losses) for parts in ([4], [1, 2, 1]))
+    assert set(whole.terms) == {"loss", *TERMS, "focal", "boundary"}
+    for name, value in whole.terms.items():
+        assert float(value) == pytest.approx(float(cut.terms[name]), rel=1e-5), name
+    terms = {term: float(whole.terms[term]) for term in losses.terms}
+    assert float(whole.terms["loss"]) == pytest.approx(sum(getattr(losses, t) * v for t, v in terms.items()), rel=1e-5)
+    assert set(_made(loaded, _window(loaded, [4])).terms) == {"loss", *TERMS}
+
+
 def test_a_window_without_masks_trains_words_alone():
     loaded = tiny_loaded()
     report = _made(loaded, [batch_of(loaded, groups(1), "no such thing.")])
