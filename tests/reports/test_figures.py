@@ -22,7 +22,7 @@ def drawn(monkeypatch: pytest.MonkeyPatch) -> list[tuple[list[float], list[float
     plot = matplotlib.axes.Axes.plot
 
     def spy(self: matplotlib.axes.Axes, x: list[float], y: list[float], **style: Any) -> Any:
-        lines.append((x, y, style))
+        lines.append((x, y, {**style, "axes": self}))
         return plot(self, x, y, **style)
 
     monkeypatch.setattr(matplotlib.axes.Axes, "plot", spy)
@@ -77,7 +77,10 @@ def test_epochs_that_were_not_validated_are_no_gaps(make_run: MakeRun, drawn: An
 def test_few_epochs_are_still_to_be_seen(epochs: int, make_run: MakeRun, drawn: Any) -> None:
     history_figure(read_run(make_run(files={"training_history.json": history(epochs)})))
     assert drawn
-    assert all(style["markevery"] == list(range(epochs)) for _, _, style in drawn)
+    for _, _, style in drawn:
+        assert style["markevery"] == list(range(epochs))
+        low, high = style["axes"].get_xlim()
+        assert [tick for tick in style["axes"].get_xticks() if low <= tick <= high] == list(range(1, epochs + 1))
 
 
 def test_a_history_without_validation_or_values(make_run: MakeRun, drawn: Any) -> None:

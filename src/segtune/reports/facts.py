@@ -143,10 +143,9 @@ def _scores(folder: Path) -> list[Row]:
 
 def _best_epoch(run: RunDir, config: Row, rows: list[Row]) -> int | None:
     """As the best checkpoint says; where checkpoints were not kept, by the rule that chose it."""
-    said = run.checkpoint("best") / "checkpoint.json"
-    if said.is_file():
-        epoch = read_json(said).get("epoch")
-        return epoch if isinstance(epoch, int) else None
+    said = _part(run, f"{names.CHECKPOINTS}/best/checkpoint.json").get("epoch")
+    if isinstance(said, int):
+        return said
     train = config.get("train") or {}
     key = str(train.get("best"))
     high = (train.get("best_goal") or ("max" if _HIGH.search(key) else "min")) == "max"

@@ -116,7 +116,7 @@ def _panel(axes: Axes, title: str, curves: Sequence[Curve], facts: RunFacts) -> 
     epochs = [row["epoch"] for row in facts.train] or [1]
     margin = max(0.5, 0.03 * (epochs[-1] - epochs[0]))
     axes.set_xlim(epochs[0] - margin, epochs[-1] + margin)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8, min_n_ticks=1))
     if not any(drawn):
         axes.text(0.5, 0.5, "no values", transform=axes.transAxes, ha="center", va="center", fontsize=9, color="0.4")
         return

@@ -80,9 +80,10 @@ def _best(facts: RunFacts) -> tuple[Block, ...]:
     keys = dict.fromkeys(name.removeprefix("val_") for name in values)
     rows = tuple((key, values.get(key), values.get(f"val_{key}")) for key in keys)
     words = (
-        f"Epoch {facts.best_epoch}, by `{facts.best_key}`. Masks compared in model pixels, the answer given, but for"
+        f"Epoch {facts.best_epoch}, by `{facts.best_key}`. The answer is given and masks are compared in model pixels, "
+        "but for the keys with `generate`."
     )
-    return (f"{words} the keys with `generate`.", Table(("", "train", "val"), rows))
+    return (words, Table(("", "train", "val"), rows))
 
 
 def _state(facts: RunFacts) -> str:

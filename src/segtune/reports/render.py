@@ -60,6 +60,7 @@ summary { cursor: pointer; }
   th, td { padding: .1rem .35rem; }
   figure, tr { break-inside: avoid; }
   figure.sheet img { min-width: 0; }
+  .panels { grid-template-columns: 1fr 1fr; }
   h2, h3 { break-after: avoid; }
 }"""
 
