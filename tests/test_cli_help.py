@@ -14,7 +14,18 @@ import pytest
 from segtune.cli.main import main
 
 ROOT = Path(__file__).resolve().parents[1]
-COMMANDS = ("train", "evaluate", "predict", "data check", "data synth", "config show", "config diff", "config schema")
+COMMANDS = (
+    "train",
+    "evaluate",
+    "predict",
+    "report",
+    "compare",
+    "data check",
+    "data synth",
+    "config show",
+    "config diff",
+    "config schema",
+)
 
 
 def _run(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -31,7 +42,7 @@ def test_help_is_fast_and_lists_every_command() -> None:
         seconds.append(time.perf_counter() - start)
         assert done.returncode == 0
         assert not done.stderr
-    for command in ("train", "evaluate", "predict", "data", "config"):
+    for command in ("train", "evaluate", "predict", "report", "compare", "data", "config"):
         assert f"\n  {command} " in done.stdout
     assert statistics.median(seconds) < 0.5
 

@@ -42,6 +42,7 @@ from segtune.models.quiet import hide_loading_bars
 from segtune.models.tiny.architecture import write_tiny_base
 from segtune.models.trainable import render_table, table, table_dict
 from segtune.reports.card import model_card
+from segtune.reports.page import write_report
 from segtune.reports.summary import BEFORE
 
 __all__ = ["Prediction", "Predictor", "evaluate", "resume", "score", "train"]
@@ -289,12 +290,13 @@ def _fit(
 
 
 def _finish(session: Session) -> None:
-    """Scores the best checkpoint, writes the card, exports."""
+    """Scores the best checkpoint, writes figure, report and card, exports."""
     config, run = session.config, session.run
     checkpoint = open_checkpoint(run.checkpoint("best"))
     load_weights(checkpoint, session.loaded.model, session.loaded.fingerprint)
     if config.eval.final and session.validation is not None:
         _score(session, run.path, config.eval.overlays)
+    write_report(run.path)
     run.write_text(names.CARD, model_card(run))
     if config.run.export:
         export_base(session.loaded, Path(config.run.export))

@@ -145,5 +145,5 @@ def test_a_part_is_labelled_and_never_takes_the_place_of_the_whole(
     lines = read_jsonl(place / "predictions" / "scenes_val_forced.jsonl")
     assert all(line["id"].endswith("#0") for line in lines)
     assert len(lines) == document["counts"]["queries"]
-    assert len(list((place / "predictions" / "scenes_val_forced").glob("*.png"))) == 1
+    assert len(list((place / "predictions" / "scenes_val_forced").glob("*.png"))) == len(lines) < 5
     assert (trained.run / "eval_scenes_val_forced.json").read_bytes() == whole

@@ -18,7 +18,8 @@ FILES = (
     "checkpoints/best/manifest.json", "checkpoints/last/manifest.json", "config.yaml", "data.json",
     "environment.json", "eval_scenes_val_forced.json", "eval_scenes_val_generate.json", "metrics.jsonl",
     "metrics_epoch_1.json", "metrics_epoch_2.json", "metrics_epoch_3.json", "parameters.json",
-    "predictions/scenes_val_forced.jsonl", "predictions/scenes_val_generate.jsonl", "training_history.json",
+    "predictions/scenes_val_forced.jsonl", "predictions/scenes_val_generate.jsonl", "report.html",
+    "training_history.json", "training_history.png",
 )  # fmt: skip
 TRAIN_KEYS = {
     "epoch", "loss", "ce", "bce", "dice", "cIoU", "gIoU", "generalized_iou", "complete_iou", "no_box", "P@0.5",
@@ -37,7 +38,11 @@ def test_the_run_directory_is_complete(trained: Trained) -> None:
     assert not missing
     leftovers = [path.name for path in trained.run.rglob(".*") if path.name != ".lock"]
     assert not leftovers
-    assert list((trained.run / "predictions" / "scenes_val_generate").glob("*.png"))
+    for mode in ("forced", "generate"):
+        folder = trained.run / "predictions" / f"scenes_val_{mode}"
+        listed = {row["file"] for row in read_json(folder / "index.json")["pictures"]}
+        assert listed == {path.name for path in folder.glob("*.png")}
+        assert len(listed) == 8  # every query: there are fewer than pictures wanted
 
 
 def test_what_the_files_say(trained: Trained, workplace: Path) -> None:
@@ -104,7 +109,16 @@ def test_each_command_to_try_next_works(trained: Trained, workplace: Path) -> No
     stem = Path(commands[0][3]).stem
     assert (workplace / "predictions" / f"{stem}_mask.png").is_file()
     assert (workplace / "scores" / "eval_scenes_val_generate.json").is_file()
-    assert len(list((workplace / "scores" / "predictions" / "scenes_val_forced").glob("*.png"))) == 2
+    assert len(list((workplace / "scores" / "predictions" / "scenes_val_forced").glob("*.png"))) == 8
+
+
+def test_the_report_of_a_run_is_that_of_the_command(trained: Trained, workplace: Path) -> None:
+    written = (trained.run / "report.html").read_text()
+    done = segtune(["report", "runs/a"], workplace)
+    assert done.code == 0, done.err
+    assert done.out.splitlines() == ["runs/a/training_history.png", "runs/a/report.html"]
+    assert (trained.run / "report.html").read_text() == written
+    assert written.count("data:image/jpeg") == 2 * 3 * 2  # modes, ranks, of each two
 
 
 def test_the_model_card(trained: Trained) -> None:
@@ -112,6 +126,7 @@ def test_the_model_card(trained: Trained) -> None:
     generate = read_json(trained.run / "eval_scenes_val_generate.json")["metrics"]["gIoU"]
     assert f"| scenes | val | generate | 8 | {generate:.3f} |" in card
     assert "?" not in card
+    assert "](training_history.png)" in card
     assert read_json(trained.run / "parameters.json")["total"] == int(
         re.search(r"parameters: ([\d,]+) in all", card)[1].replace(",", "")  # type: ignore[index]
     )

@@ -18,7 +18,7 @@ from typing import Annotated
 import typer
 
 import segtune
-from segtune.cli import config, data, evaluate, predict, train
+from segtune.cli import config, data, evaluate, predict, report, train
 from segtune.core import log
 from segtune.core.errors import SegtuneError
 
@@ -43,6 +43,8 @@ app = typer.Typer(
 app.command("train")(train.train)
 app.command("evaluate")(evaluate.evaluate)
 app.command("predict")(predict.predict)
+app.command("report")(report.report)
+app.command("compare")(report.compare)
 app.add_typer(data.app, name="data")
 app.add_typer(config.app, name="config")
 

@@ -69,6 +69,6 @@ class EvalConfig(Config):
 
     batch_size: int = Field(4, ge=1, description="images per batch")
     max_new_tokens: int = Field(32, ge=1, description="where a generated answer is cut")
-    overlays: int = Field(12, ge=0, description="pictures written per evaluation")
+    overlays: int = Field(12, ge=0, description="pictures written per evaluation: best, median and worst answers")
     final: bool = Field(True, description="score the best checkpoint in both modes at the end of training")
     before: bool = Field(False, description="score the base before training too")

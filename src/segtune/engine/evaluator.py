@@ -1,4 +1,4 @@
-"""Scoring a model on a split by the protocol, with the predictions and some pictures beside the scores."""
+"""Scoring a model on a split by the protocol, with the predictions beside the scores."""
 
 from __future__ import annotations
 
@@ -8,12 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
-from PIL import Image
-
 from segtune.core.records import Example, Source
-from segtune.core.types import Batch
 from segtune.data.conversation import Conversation
 from segtune.data.loader import ScoringLoader
 from segtune.engine.inference import Mode, QueryAnswer, answer_batch
@@ -21,7 +16,6 @@ from segtune.metrics.baselines import Baselines, MeanMasks
 from segtune.metrics.predictions import PredictedMasks, write_predictions
 from segtune.metrics.protocol import ProtocolScorer
 from segtune.models.reasoning import ReasoningSegmenter
-from segtune.ops.overlays import panel
 from segtune.ops.rle import rle_encode
 
 Progress = Callable[[int, int], None]
@@ -52,7 +46,6 @@ def evaluate_split(
     first_query_only: bool = False,
     keep_predictions: bool = True,
     progress: Progress | None = None,
-    observe: Callable[[Batch, list[QueryAnswer]], None] | None = None,
 ) -> Evaluation:
     """Scores every query of a split once.
 
@@ -65,7 +58,6 @@ def evaluate_split(
         first_query_only: Score one query per record, as some papers do.
         keep_predictions: Encode masks for the predictions file; validation during training needs none.
         progress: Called with images done and images in all.
-        observe: Called with each batch and its answers, for pictures.
 
     Returns:
         The scores and predictions.
@@ -93,8 +85,6 @@ def evaluate_split(
             )
             if keep_predictions:
                 predictions.append(to_prediction(example.id, answer))
-        if observe is not None:
-            observe(batch, answers)
         done += len(batch.group_ids)
         if progress is not None:
             progress(done, loader.length)
@@ -127,42 +117,6 @@ def score_baselines(source: Source, training: Source | None) -> dict[str, Any]:
 
 def _examples(source: Source) -> list[Example]:
     return [example for index in range(len(source)) for example in source.group(index).examples]
-
-
-class Pictures:
-    """Writes the first few answers of an evaluation as panels: image, truth, prediction and the words.
-
-    Args:
-        directory: Where the pictures go.
-        count: How many.
-    """
-
-    def __init__(self, directory: Path, count: int) -> None:
-        self.directory, self.left = directory, count
-
-    def observe(self, source: Source) -> Callable[[Batch, list[QueryAnswer]], None]:
-        """A function for `evaluate_split` that draws from `source`'s images."""
-        images = iter(range(len(source)))
-
-        def draw(batch: Batch, answers: list[QueryAnswer]) -> None:
-            for group in range(len(batch.group_ids)):
-                index = next(images)
-                if self.left <= 0:
-                    continue
-                image = source.group(index).image
-                for query in torch.nonzero(batch.group_index == group)[:1, 0].tolist():
-                    self._write(image, batch.examples[query], answers[query])
-
-        return draw
-
-    def _write(self, image: np.ndarray, example: Example, answer: QueryAnswer) -> None:
-        self.left -= 1
-        union = answer.union
-        prediction = None if union is None else union > 0
-        picture = panel(image, example.target, prediction, f"{example.query.text}  →  {answer.text}")
-        self.directory.mkdir(parents=True, exist_ok=True)
-        name = example.id.replace("/", "_").replace("#", "_")
-        Image.fromarray(picture).save(self.directory / f"{name}.png")
 
 
 def write_evaluation(evaluation: Evaluation, path: Path) -> None:

@@ -13,9 +13,10 @@ from segtune.data.loader import ScoringLoader
 from segtune.data.prepare import Prepared
 from segtune.data.spec import DataSpec, is_absent
 from segtune.engine.config import EvalConfig
-from segtune.engine.evaluator import Pictures, evaluate_split, score_baselines, write_evaluation
+from segtune.engine.evaluator import evaluate_split, score_baselines, write_evaluation
 from segtune.engine.inference import Mode
 from segtune.engine.loading import Loaded
+from segtune.engine.pictures import write_pictures
 from segtune.engine.progress import scoring_progress
 
 
@@ -57,11 +58,9 @@ def score(
     baselines = score_baselines(prepared.source, None) if baselines is None else baselines
     documents = []
     for mode in modes:
-        pictures = Pictures(place.predictions(name, split, mode).with_suffix(""), config.overlays)
         evaluation = evaluate_split(
             loaded.model, loader, loaded.conversation, mode, max_new_tokens=config.max_new_tokens,
-            first_query_only=first_query_only, observe=pictures.observe(prepared.source),
-            progress=scoring_progress(f"scoring {name} {split}, {mode}"),
+            first_query_only=first_query_only, progress=scoring_progress(f"scoring {name} {split}, {mode}"),
         )  # fmt: skip
         document = evaluation.scorer.result(
             data=name, split=split, mode=mode, skipped=prepared.skipped_queries, baselines=baselines
@@ -69,7 +68,10 @@ def score(
         if limit is not None:
             document["deviations"].append(f"first_{limit}_images")
         write_json(place.scores(name, split, mode), document)
-        write_evaluation(evaluation, place.predictions(name, split, mode))
+        answers = place.predictions(name, split, mode)
+        write_evaluation(evaluation, answers)
+        scores, folder = evaluation.scorer.scores, answers.with_suffix("")
+        write_pictures(folder, config.overlays, scores, evaluation.predictions, prepared.source)
         documents.append(document)
     return documents
 

@@ -26,6 +26,8 @@ def model_card(run: RunDir) -> str:
         parts.append("## Scores\n\n" + _scores([run.read_json(path.name) for path in scores]))
     if (run.path / names.HISTORY).is_file():
         parts.append("## Curve\n\n" + _curve(run.read_json(names.HISTORY)))
+    if (run.path / names.HISTORY_FIGURE).is_file():
+        parts.append(f"![losses and metrics by epoch]({names.HISTORY_FIGURE})")
     return "\n\n".join(parts) + "\n"
 
 

@@ -1,0 +1,156 @@
+"""What a run directory says, read once: every report is made from this and from nothing else."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from segtune.core import rundir as names
+from segtune.core.errors import CheckpointError
+from segtune.core.files import read_json
+from segtune.core.rundir import RunDir
+from segtune.core.yaml_files import load_mapping
+from segtune.reports.summary import BEFORE
+
+Row = dict[str, Any]
+_HIGH = re.compile(r"IoU|_iou|accuracy|precision|recall|f1|auroc|rate|P@")
+"""Keys of which more is better."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunFacts:
+    """One run as its directory tells it; a part that has not been written yet is empty.
+
+    Attributes:
+        name: Of the run.
+        path: Where it is.
+        config: The resolved configuration.
+        train: History rows of the training epochs.
+        val: History rows of the validated epochs.
+        benchmarks: Peak memory and inference time.
+        parameters: As in `parameters.json`.
+        data: As in `data.json`.
+        environment: As in `environment.json`.
+        scores: The scores files of the best checkpoint, by file name.
+        before: The same of the model it started from.
+        best_epoch: Counted from 1; None before the first epoch has ended.
+    """
+
+    name: str
+    path: Path
+    config: Row
+    train: list[Row]
+    val: list[Row]
+    benchmarks: Row
+    parameters: Row
+    data: Row
+    environment: Row
+    scores: list[Row]
+    before: list[Row]
+    best_epoch: int | None
+
+    @property
+    def best_key(self) -> str:
+        """The history key that decided which checkpoint is the best."""
+        return str(self.setting("train.best", "-"))
+
+    @property
+    def epochs(self) -> dict[int, Row]:
+        """Training and validation of each epoch together."""
+        rows: dict[int, Row] = {}
+        for row in [*self.train, *self.val]:
+            rows.setdefault(row["epoch"], {}).update(row)
+        return dict(sorted(rows.items()))
+
+    def setting(self, key: str, default: Any = None) -> Any:
+        """A value of the configuration by its dotted key."""
+        value: Any = self.config
+        for part in key.split("."):
+            value = value.get(part) if isinstance(value, dict) else None
+        return default if value is None else value
+
+
+def read_run(path: str | Path) -> RunFacts:
+    """Reads a run directory, finished or not.
+
+    Args:
+        path: The directory.
+
+    Raises:
+        CheckpointError: It is no run, or a file in it is damaged.
+        ConfigError: Its configuration is damaged.
+    """
+    run = RunDir.open(path)
+    config = load_mapping(run.config)
+    history = _part(run, names.HISTORY)
+    train, val = _rows(run, history, "train"), _rows(run, history, "val")
+    return RunFacts(
+        name=run.name,
+        path=run.path,
+        config=config,
+        train=train,
+        val=val,
+        benchmarks=history.get("benchmarks") or {},
+        parameters=_part(run, names.PARAMETERS),
+        data=_part(run, names.DATA),
+        environment=_part(run, names.ENVIRONMENT),
+        scores=_scores(run.path),
+        before=_scores(run.path / BEFORE),
+        best_epoch=_best_epoch(run, config, [*train, *val]),
+    )
+
+
+def is_number(value: Any) -> bool:
+    """Whether a value of a history row can be drawn and compared (a truth value cannot)."""
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _part(run: RunDir, name: str) -> Row:
+    """A JSON file of the run; empty where it has not been written."""
+    value = run.read_json(name) if (run.path / name).exists() else {}
+    if not isinstance(value, dict):
+        raise CheckpointError("not what a run writes", where=str(run.path / name), expected="an object of JSON")
+    return value
+
+
+def _rows(run: RunDir, history: Row, part: str) -> list[Row]:
+    rows = history.get(part, [])
+    if not isinstance(rows, list) or not all(isinstance(r, dict) and is_number(r.get("epoch")) for r in rows):
+        raise CheckpointError(
+            "the run's history is damaged",
+            where=str(run.path / names.HISTORY),
+            expected=f"a list `{part}` of rows, each with its `epoch`",
+            fix="`segtune train --resume RUN` writes it again if the run is not complete",
+        )
+    return rows
+
+
+def _scores(folder: Path) -> list[Row]:
+    documents = []
+    for path in sorted(folder.glob("eval_*.json")):
+        document = read_json(path)
+        parts = ("data", "split", "mode", "counts", "metrics", "by")
+        if not isinstance(document, dict) or any(part not in document for part in parts):
+            raise CheckpointError(
+                "not a scores file", where=str(path), expected=f"the keys {', '.join(parts)}",
+                fix="remove it, or write it again with `segtune evaluate`",
+            )  # fmt: skip
+        documents.append(document)
+    return documents
+
+
+def _best_epoch(run: RunDir, config: Row, rows: list[Row]) -> int | None:
+    """As the best checkpoint says; where checkpoints were not kept, by the rule that chose it."""
+    said = _part(run, f"{names.CHECKPOINTS}/best/checkpoint.json").get("epoch")
+    if isinstance(said, int):
+        return said
+    train = config.get("train") or {}
+    key = str(train.get("best"))
+    high = (train.get("best_goal") or ("max" if _HIGH.search(key) else "min")) == "max"
+    values = [(row[key], -row["epoch"]) for row in rows if is_number(row.get(key))]
+    if not values:
+        return None
+    # the first epoch that reached the value is the one that was kept
+    return -(max(values)[1] if high else max((-value, epoch) for value, epoch in values)[1])

@@ -1,0 +1,174 @@
+"""`training_history.png`: nine panels of a run's history, readable without colour."""
+
+from __future__ import annotations
+
+import io
+import logging
+import math
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from segtune.reports.facts import RunFacts, is_number
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+DPI = 300
+SIZE = (13.0, 10.5)  # inches
+_WITH_CE = "Total loss and CE"
+_MARKERS = 14  # on one line; more run into each other
+
+
+@dataclass(frozen=True, slots=True)
+class Curve:
+    """One history key and how it is told apart: by dash and marker first, by shade second.
+
+    Attributes:
+        key: Of the history.
+        label: In the legend.
+        dash: Matplotlib line style.
+        marker: Matplotlib marker; filled for training, hollow for validation.
+        color: A shade that stays apart from the others in grey, too.
+    """
+
+    key: str
+    label: str
+    dash: str | tuple[int, tuple[int, int]]
+    marker: str
+    color: str
+
+
+def _pair(key: str, label: str = "") -> list[Curve]:
+    """A quantity in training and in validation."""
+    name = f"{label} " if label else ""
+    return [Curve(key, f"{name}train", "-", "o", "#1f4e9c"), Curve(f"val_{key}", f"{name}val", "--", "s", "#d9660a")]
+
+
+def _second(key: str, label: str) -> list[Curve]:
+    """A second quantity of the same panel."""
+    return [
+        Curve(key, f"{label} train", ":", "^", "#5b8fd6"),
+        Curve(f"val_{key}", f"{label} val", "-.", "D", "#8a3d00"),
+    ]
+
+
+_GENERATE = Curve("val_generate_gIoU", "gIoU val, generate", (0, (9, 4)), "x", "k")
+
+PANELS: tuple[tuple[str, list[Curve]], ...] = (
+    (_WITH_CE, [*_pair("loss", "total"), *_second("ce", "CE")]),
+    ("BCE", _pair("bce")),
+    ("Dice loss", _pair("dice")),
+    (
+        "gIoU and cIoU",
+        [*_pair("gIoU", "gIoU"), *_second("cIoU", "cIoU"), _GENERATE],
+    ),
+    ("Accuracy", _pair("accuracy")),
+    ("F1", _pair("f1")),
+    ("Precision", _pair("precision")),
+    ("Recall", _pair("recall")),
+    ("AUROC", _pair("auroc")),
+)
+
+
+def history_figure(facts: RunFacts) -> bytes:
+    """Draws the history of a run.
+
+    A value that is null is a gap in its line; a value between two gaps keeps its marker. The dotted upright line marks
+    the best epoch. The same history gives the same bytes.
+
+    Args:
+        facts: A run with at least one epoch.
+
+    Returns:
+        A PNG of 300 dots per inch.
+    """
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)  # it tells everybody that it builds its list of fonts
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=SIZE, dpi=DPI, layout="constrained")
+    FigureCanvasAgg(figure)
+    for axes, (title, curves) in zip(figure.subplots(3, 3).flat, PANELS, strict=True):
+        _panel(axes, title, curves, facts)
+    best = "" if facts.best_epoch is None else f"   (dotted: best epoch {facts.best_epoch}, by {facts.best_key})"
+    # a dollar sign in the name of a run is no formula
+    figure.suptitle(f"{facts.name}{best}", fontsize=12, parse_math=False)
+    picture = io.BytesIO()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # letters of a name that the font lacks
+        figure.savefig(picture, format="png", dpi=DPI, metadata={"Software": None})
+    return picture.getvalue()
+
+
+def _panel(axes: Axes, title: str, curves: Sequence[Curve], facts: RunFacts) -> None:
+    from matplotlib.ticker import MaxNLocator
+
+    axes.set_title(title, fontsize=10)
+    axes.set_xlabel("epoch", fontsize=8)
+    axes.tick_params(labelsize=8)
+    axes.grid(visible=True, color="0.9", linewidth=0.6)
+    right = axes.twinx() if title == _WITH_CE and _ce_has_other_size(facts) else None
+    drawn = [
+        _draw(right if right is not None and curve.key in ("ce", "val_ce") else axes, curve, facts) for curve in curves
+    ]
+    epochs = [row["epoch"] for row in facts.train] or [1]
+    margin = max(0.5, 0.03 * (epochs[-1] - epochs[0]))
+    axes.set_xlim(epochs[0] - margin, epochs[-1] + margin)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8, min_n_ticks=1))
+    if not any(drawn):
+        axes.text(0.5, 0.5, "no values", transform=axes.transAxes, ha="center", va="center", fontsize=9, color="0.4")
+        return
+    if facts.best_epoch is not None:
+        axes.axvline(facts.best_epoch, color="0.35", linestyle=(0, (1, 2)), linewidth=1.2, zorder=1)
+    lines = [line for place in (axes, right) if place is not None for line in place.get_lines()]
+    named = [line for line in lines if not str(line.get_label()).startswith("_")]
+    if len(named) > 2:  # a tall legend gets room of its own above the lines
+        for place in (axes, right) if right is not None else (axes,):
+            low, high = place.get_ylim()
+            place.set_ylim(low, high + 0.3 * (high - low))
+    tall = len(named) > 2
+    # on the upper of two axes, or the lines of the other would cross it
+    legend = (right or axes).legend(handles=named, fontsize=7, framealpha=0.8, handlelength=3.5, ncols=2 if tall else 1)
+    if tall:
+        legend.set_loc("upper left")
+    if right is not None:
+        right.tick_params(labelsize=8)
+        right.set_ylabel("CE", fontsize=8)
+
+
+def _ce_has_other_size(facts: RunFacts) -> bool:
+    """Whether one axis would press the CE or the total into a flat line."""
+    rows = [*facts.train, *facts.val]
+    top = {
+        key: max((row[name] for row in rows for name in (key, f"val_{key}") if is_number(row.get(name))), default=0)
+        for key in ("loss", "ce")
+    }
+    return min(top.values()) > 0 and not 1 / 3 <= top["ce"] / top["loss"] <= 3
+
+
+def _draw(axes: Axes, curve: Curve, facts: RunFacts) -> bool:
+    """One line; False where the run has no such value. Epochs that were not validated are no gaps."""
+    rows = facts.val if curve.key.startswith("val_") else facts.train
+    points = [(row["epoch"], row[curve.key]) for row in rows if curve.key in row]
+    values = [float(value) if is_number(value) else math.nan for _, value in points]
+    if all(math.isnan(value) for value in values):
+        return False
+    axes.plot(
+        [epoch for epoch, _ in points], values, label=curve.label, color=curve.color, linestyle=curve.dash,
+        linewidth=1.4, marker=curve.marker, markersize=4.5, markevery=_marked(values, points, facts.best_epoch),
+        markerfacecolor="white" if curve.key.startswith("val_") else curve.color,
+    )  # fmt: skip
+    return True
+
+
+def _marked(values: list[float], points: list[tuple[int, object]], best: int | None) -> list[int]:
+    """Which points of a line get a marker: some, the best epoch, and each that no line would show."""
+    stride = max(1, math.ceil(len(values) / _MARKERS))
+    around = [math.nan, *values, math.nan]
+    return [
+        index
+        for index, (epoch, _) in enumerate(points)
+        if index % stride == 0 or epoch == best or (math.isnan(around[index]) and math.isnan(around[index + 2]))
+    ]
