@@ -6,13 +6,15 @@ refused in milliseconds.
 
 from __future__ import annotations
 
-from pydantic import Field
+from typing import Self
+
+from pydantic import Field, model_validator
 
 from segtune.core.config import Config, validate
 from segtune.core.input_spec import ConversationConfig
 from segtune.core.recipe_files import read_recipe, recipe_name
 from segtune.data.config import DataConfig
-from segtune.engine.config import EvalConfig, OptimConfig, TrainConfig
+from segtune.engine.config import EvalConfig, OptimConfig, TrainConfig, require_watched
 from segtune.losses.config import LossConfig
 from segtune.models.config import ModelConfig
 
@@ -40,6 +42,11 @@ class ExperimentConfig(Config):
     optim: OptimConfig = OptimConfig()
     train: TrainConfig = TrainConfig()
     eval: EvalConfig = EvalConfig()
+
+    @model_validator(mode="after")
+    def _watched_metrics_come(self) -> Self:
+        require_watched(self.optim, self.train, validated=self.data.val is not None)
+        return self
 
 
 def load_recipe(name: str, overrides: list[str] | None = None) -> ExperimentConfig:

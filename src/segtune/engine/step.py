@@ -49,8 +49,8 @@ def train_step(
     Args:
         model: The model, prepared by `accelerator`.
         window: Micro-batches of this process; the step is the same however they are cut.
-        optimizer: Over what trains.
-        rate: Learning rate of this step.
+        optimizer: Over what trains; with fp16 prepared by `accelerator`.
+        rate: Main learning rate of this step.
         clip: Largest gradient norm.
         losses: Weights of the terms.
         seg_id: Id of `<SEG>`, to count masks.
@@ -89,6 +89,8 @@ def train_step(
     if not skipped:
         set_rate(optimizer, rate)
         optimizer.step()
+    elif accelerator.scaler is not None:
+        accelerator.scaler.update()  # fp16: the scale was too large; the next step has half of it
     optimizer.zero_grad(set_to_none=True)
     # f) Report.
     return StepReport(terms=terms, grad_norm=grad_norm.detach(), skipped=skipped)
