@@ -44,7 +44,7 @@ def train_step(
     accelerator: Accelerator,
     observe: Observer,
 ) -> StepReport:
-    """Makes one optimiser step over a window of micro-batches.
+    """Makes one optimiser step over a window of micro-batches and reports on it.
 
     Args:
         model: The model, prepared by `accelerator`.
@@ -56,9 +56,6 @@ def train_step(
         seg_id: Id of `<SEG>`, to count masks.
         accelerator: Device, precision and processes.
         observe: Called with each output, for metrics.
-
-    Returns:
-        The report of the step.
     """
     # a) Count what the losses are averaged over, in all micro-batches of all processes, before anything runs.
     own = sum((count(batch, seg_id) for batch in window), Counts(0, 0))
