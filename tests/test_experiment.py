@@ -126,6 +126,14 @@ def test_early_stopping_counts_validations(watched: Path) -> None:
     assert len(history["train"]) == 2 * len(rates) == history["val"][-1]["epoch"]
 
 
+def test_a_plateau_on_a_metric_of_training_needs_no_validation(capsys: pytest.CaptureFixture[str]) -> None:
+    settings = ("data.val=null", "optim.schedule=plateau", "optim.plateau_metric=precision", "optim.plateau_patience=1",
+                "train.early_stopping={metric: recall, patience: 1, min_gain: 1.0}", "train.epochs=5")  # fmt: skip
+    run = experiment.train(config("unvalidated", *settings))
+    assert len(_history(run.path)["train"]) == 2  # no recall gains more than 1
+    assert "stopped early: recall had no gain in 1 values" in capsys.readouterr().out
+
+
 def test_a_run_that_stopped_early_is_complete(watched: Path, capsys: pytest.CaptureFixture[str]) -> None:
     before = (watched / "checkpoints/last/manifest.json").stat().st_mtime_ns
     experiment.resume(watched)

@@ -194,14 +194,14 @@ class Trainer:
         text = "  ".join(f"{key} {value:.4f}" for key, value in shown.items() if value is not None)
         progress.line(f"epoch {epoch}/{config.epochs}  {text}{'  (best so far)' if better else ''}")
         if state.gave_up(config) and not last_epoch:
-            progress.line(
-                f"stopped early: no gain in {state.stopping.waited} values, the best was {state.stopping.best}"
-            )
+            key = (config.early_stopping and config.early_stopping.metric) or config.best
+            progress.line(f"stopped early: {key} had no gain in {state.stopping.waited} values")
 
     def _keep_epoch(self, epoch: int, count: int, values: dict[str, Any]) -> None:
         """Saves an epoch's checkpoint and then removes the oldest beyond `count`."""
         save_checkpoint(self.run.checkpoint(f"epoch-{epoch:04}"), self.model, self._about(values))
-        for old in sorted(self.run.checkpoints.glob("epoch-*"))[:-count]:
+        kept = sorted(self.run.checkpoints.glob("epoch-*"), key=lambda path: (len(path.name), path.name))
+        for old in kept[:-count]:
             shutil.rmtree(old)
 
     def _training_row(self, tracker: Tracker) -> dict[str, Any]:
