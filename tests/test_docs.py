@@ -143,7 +143,7 @@ def test_every_setting_is_described() -> None:
 def test_settings_and_options_in_the_text_exist(page: Path) -> None:
     sections = {key.partition(".")[0] for key in KEYS if "." in key}
     for code in re.findall(r"`([^`\n]+)`", _prose(page)):
-        key = re.match(r"([a-z_]+)\.[a-z_.]*[a-z_]", code)
+        key = re.match(r"([a-z_]+)\.[a-z0-9_.]*[a-z0-9_]", code)
         if key and key[1] in sections and key[0].rpartition(".")[2] not in FILES:
             assert key[0] in KEYS, f"{page.name}: {code}"
         if code.startswith("segtune "):

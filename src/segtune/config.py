@@ -14,7 +14,7 @@ from segtune.core.config import Config, validate
 from segtune.core.input_spec import ConversationConfig
 from segtune.core.recipe_files import read_recipe, recipe_name
 from segtune.data.config import DataConfig
-from segtune.engine.config import EvalConfig, OptimConfig, TrainConfig
+from segtune.engine.config import EvalConfig, OptimConfig, TrainConfig, require_watched, watched
 from segtune.losses.config import OPTIONAL_TERMS, LossConfig
 from segtune.models.config import ModelConfig
 
@@ -44,11 +44,12 @@ class ExperimentConfig(Config):
     eval: EvalConfig = EvalConfig()
 
     @model_validator(mode="after")
-    def _best_is_computed(self) -> Self:
-        """A loss without a weight is in no history, so no checkpoint could be the best by it."""
-        term = self.train.best.removeprefix("val_")
-        if term in OPTIONAL_TERMS and term not in self.losses.terms:
-            raise ValueError(f"train.best={self.train.best} needs losses.{term} above 0, or it is not computed")
+    def _watched_metrics_come(self) -> Self:
+        require_watched(self.optim, self.train, validated=self.data.val is not None)
+        for setting, key in {"train.best": self.train.best, **watched(self.optim, self.train)}.items():
+            term = key.removeprefix("val_")
+            if term in OPTIONAL_TERMS and term not in self.losses.terms:
+                raise ValueError(f"{setting}={key} needs losses.{term} above 0, or it is not computed")
         return self
 
 

@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate import Accelerator
+from accelerate import Accelerator, PartialState
 
 from segtune.config import ExperimentConfig
 from segtune.core import rundir as names
 from segtune.core.config import dump_yaml, validate
 from segtune.core.environment import describe
-from segtune.core.errors import CheckpointError, SegtuneError
+from segtune.core.errors import SegtuneError
 from segtune.core.input_spec import ConversationConfig
 from segtune.core.log import console, get_logger
 from segtune.core.records import Source
@@ -29,15 +29,26 @@ from segtune.data.loader import Draw, ScoringLoader, TrainingLoader
 from segtune.data.prepare import Prepared, prepare
 from segtune.data.sources.synthetic.corpus import training_texts
 from segtune.data.spec import DataSpec, is_absent
-from segtune.engine.checkpoint import clean_leftovers, load_training, load_weights, open_checkpoint
+from segtune.engine.checkpoint import (
+    Checkpoint,
+    clean_leftovers,
+    load_averages,
+    load_training,
+    load_weights,
+    open_checkpoint,
+)
 from segtune.engine.config import EvalConfig
+from segtune.engine.ema import Ema
 from segtune.engine.evaluator import score_baselines
 from segtune.engine.inference import MODES, Mode
 from segtune.engine.loading import RUN_BASE, Loaded, adopt_base, build, export_base, find_checkpoint, load, usual_device
-from segtune.engine.loop import History, Settings, Trainer, TrainerState
-from segtune.engine.optim import build_optimizer, load_optimizer_state
+from segtune.engine.loop import Trainer
+from segtune.engine.machine import prepare_machine, require_float32
+from segtune.engine.optim import build_optimizer, load_optimizer_state, rate_shares
 from segtune.engine.predictor import Prediction, Predictor
+from segtune.engine.recompute import recompute_layers
 from segtune.engine.scoring import place_of_scores, require_present, score
+from segtune.engine.state import History, Settings, TrainerState
 from segtune.models.quiet import hide_loading_bars
 from segtune.models.tiny.architecture import write_tiny_base
 from segtune.models.trainable import render_table, table, table_dict
@@ -79,7 +90,7 @@ def train(config: ExperimentConfig) -> RunDir:
     Raises:
         SegtuneError: Anything a person can mend; nothing is trained where it can be known before.
     """
-    _set_threads(config)
+    _prepare(config)
     training, validation = _data(config)
     with RunDir.create(config.run.root, config.run.name or default_name(config.recipe, config.run.root)) as run:
         try:
@@ -108,25 +119,25 @@ def resume(path: str | Path) -> RunDir:
         last = run.checkpoint("last")
         clean_leftovers(last.parent)  # a process killed between two renames had moved it aside
         # with more than one epoch behind it somebody has removed `last`: that is refused below, not begun again
-        if not last.exists() and len(_history_until(run, config.train.epochs).train) <= 1:
+        if not last.exists() and len(History.until(run, config.train.epochs).train) <= 1:
             _say(f"resuming {run.path} from the beginning: it had been stopped before its first checkpoint")
-            _set_threads(config)
+            _prepare(config)
             run.write_jsonl(names.METRICS, [])
             _from_the_start(_open(config, run, *_data(config)))
             return run
         checkpoint = open_checkpoint(last)
         optimizer_tensors, saved = load_training(checkpoint)
-        state = TrainerState(**saved)
-        if state.epoch >= config.train.epochs and (run.path / names.CARD).is_file():
+        state = TrainerState.from_dict(saved)
+        if state.is_over(config.train) and (run.path / names.CARD).is_file():
             _say(f"{run.path} is complete: {state.epoch} of {config.train.epochs} epochs; nothing is left to do")
             return run
-        _set_threads(config)
+        _prepare(config)
         session = _open(config, run, *_data(config))
         load_weights(checkpoint, session.loaded.model, session.loaded.fingerprint)
-        history = _history_until(run, state.epoch)
+        history = History.until(run, state.epoch)
         run.write_jsonl(names.METRICS, [r for r in run.read_jsonl(names.METRICS) if r["step"] <= state.step])
         _say(f"resuming {run.path} after epoch {state.epoch} of {config.train.epochs}, step {state.step}")
-        _fit(session, state, history, optimizer_tensors, str(checkpoint.path))
+        _fit(session, state, history, optimizer_tensors, checkpoint)
         _finish(session)
     return run
 
@@ -205,9 +216,11 @@ def _say(text: str) -> None:
     console().print(text, highlight=False)
 
 
-def _set_threads(config: ExperimentConfig) -> None:
+def _prepare(config: ExperimentConfig) -> None:
+    """What concerns the machine alone, before anything is read."""
     if config.run.threads is not None:
         torch.set_num_threads(config.run.threads)
+    prepare_machine(config.train, config.optim, PartialState().device)
 
 
 def _with_base(config: ExperimentConfig, run: RunDir) -> ExperimentConfig:
@@ -229,6 +242,10 @@ def _open(config: ExperimentConfig, run: RunDir, training: Prepared, validation:
     loaded = build(config.model, config.conversation, run.path)
     accelerator = Accelerator(mixed_precision="no" if config.train.precision == "fp32" else config.train.precision)
     loaded.model.to(accelerator.device)
+    rate_shares(loaded.model, config.optim)  # for its refusals
+    recompute_layers(loaded.model, config.train.gradient_checkpointing)
+    if config.train.precision == "fp16":
+        require_float32(loaded.model)
     rows = table(loaded.model)
     run.write_json(names.PARAMETERS, table_dict(rows))
     facts = {"train": training.to_dict(), "val": validation.to_dict() if validation else None}
@@ -259,8 +276,9 @@ def _fit(
     state: TrainerState,
     history: History,
     optimizer_tensors: dict[str, torch.Tensor] | None = None,
-    where: str = "",
+    checkpoint: Checkpoint | None = None,
 ) -> None:
+    """Trains from a state on; a checkpoint gives the optimiser's tensors and averaged weights back."""
     config, loaded = session.config, session.loaded
     pad_id = loaded.conversation.tokenizer.pad_token_id
     data = config.data
@@ -276,16 +294,20 @@ def _fit(
             session.validation.source, loaded.transform, batch_size=config.eval.batch_size, pad_id=pad_id
         )
     optimizer = build_optimizer(loaded.model, config.optim)
-    if optimizer_tensors is not None:
-        load_optimizer_state(loaded.model, optimizer, optimizer_tensors, where)
+    ema = Ema(loaded.model, config.train.ema) if config.train.ema else None
+    if checkpoint is not None and optimizer_tensors is not None:
+        load_optimizer_state(loaded.model, optimizer, optimizer_tensors, str(checkpoint.path))
+        if ema is not None:
+            ema.load(load_averages(checkpoint), str(checkpoint.path))
     settings = Settings(config.train, config.optim, config.losses, config.eval, config.run.seed)
     about = {
         "model": config.model.model_dump(mode="json"), "base": config.model.base or config.model.vlm,
         "fingerprint": loaded.fingerprint, "conversation": loaded.conversation.wording.model_dump(mode="json"),
     }  # fmt: skip
+    prepared = session.accelerator.prepare_optimizer(optimizer, device_placement=False)  # fp16: with its scaler
     Trainer(
-        loaded.model, optimizer, training, validation, loaded.conversation, session.run, settings,
-        session.accelerator, about, state=state, history=history,
+        loaded.model, prepared, training, validation, loaded.conversation, session.run, settings,
+        session.accelerator, about, state=state, history=history, ema=ema,
     ).fit()  # fmt: skip
 
 
@@ -317,15 +339,3 @@ def _score(session: Session, out: Path, overlays: int) -> None:
 def _for_means(session: Session) -> Source | None:
     """The training data, where it is a fixed set whose mean masks can be a baseline."""
     return session.training.source if session.training.spec.directory is not None else None
-
-
-def _history_until(run: RunDir, epoch: int) -> History:
-    """The history of the epochs that are complete."""
-    if not (run.path / names.HISTORY).is_file():
-        return History()
-    try:
-        saved = run.read_json(names.HISTORY)
-        kept = {part: [row for row in saved[part] if row["epoch"] <= epoch] for part in ("train", "val")}
-        return History(kept["train"], kept["val"], saved["benchmarks"])
-    except (KeyError, TypeError) as error:
-        raise CheckpointError("the run's history is damaged", where=str(run.path / names.HISTORY)) from error

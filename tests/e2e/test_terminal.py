@@ -13,7 +13,7 @@ import time
 from segtune.engine.progress import TrainingProgress
 with TrainingProgress(40) as progress:
     for step in range(1, 41):
-        progress.step(1 + step // 21, {"loss": 9.5, "ce": 7.5, "bce": 0.7, "dice": 0.9, "gIoU": 0.25})
+        progress.step(1 + step // 21, {"loss": 9.5, "ce": 7.5, "bce": 0.7, "dice": 0.9, "gIoU": 0.25}, 1.5)
         time.sleep(0.02)
         if step == 20:
             progress.line("epoch 1/2  loss 9.5000")
@@ -45,6 +45,6 @@ def test_the_bar_is_redrawn_in_place() -> None:
     assert written.count("\n") <= written.count("\x1b[1A") + 4
     last = [line for line in re.split(r"[\r\n]+", plain) if line.strip()][-2:]
     assert re.fullmatch(r"epoch 2 ━+ 40/40 [\d.]+ it/s 00:00 left", last[0].strip())
-    assert last[1] == "loss 9.500  ce 7.500  bce 0.700  dice 0.900  gIoU 0.250"
+    assert last[1] == "loss 9.500  ce 7.500  bce 0.700  dice 0.900  gIoU 0.250  1.50 GB"
     assert plain.count("epoch 1/2  loss 9.5000") == 1
     assert max(len(line) for line in re.split(r"[\r\n]+", plain)) <= 80

@@ -75,7 +75,7 @@ def test_plain_lines_where_there_is_no_terminal(trained: Trained) -> None:
     assert not trained.done.err  # nothing of transformers' own, no warning, no bar
     assert "\x1b" not in trained.done.out
     assert "\r" not in trained.done.out
-    assert re.search(r"^epoch 3  step 12/12  loss [\d.]+  ce .*gIoU [\d.]+  [\d.]+ it/s  0:00 left$",
+    assert re.search(r"^epoch 3  step 12/12  loss [\d.]+  ce .*gIoU [\d.]+  [\d.]+ GB  [\d.]+ it/s  0:00 left$",
                      trained.done.out, re.MULTILINE)  # fmt: skip
     for epoch in (1, 2, 3):
         assert f"\nepoch {epoch}/3  loss " in trained.done.out

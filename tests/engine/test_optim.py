@@ -1,13 +1,23 @@
 from __future__ import annotations
 
+import sys
+import types
+
 import pytest
 import torch
 from tests.factory import batch_of, groups, tiny_loaded
 
-from segtune.core.errors import CheckpointError
+from segtune.core.errors import CheckpointError, ConfigError
 from segtune.engine.config import OptimConfig
 from segtune.engine.loading import Loaded
-from segtune.engine.optim import build_optimizer, load_optimizer_state, optimizer_state, set_rate
+from segtune.engine.optim import (
+    build_optimizer,
+    load_optimizer_state,
+    optimizer_state,
+    rate_shares,
+    require_optimizer,
+    set_rate,
+)
 from segtune.losses.config import LossConfig
 from segtune.losses.terms import count, loss_sums, weighted_total
 from segtune.models.config import TrainSettings
@@ -111,3 +121,106 @@ def test_settings_reach_the_optimiser():
     assert {group["betas"] for group in optimizer.param_groups} == {(0.8, 0.9)}
     set_rate(optimizer, 1e-5)
     assert {group["lr"] for group in optimizer.param_groups} == {1e-5}
+
+
+def test_components_have_rates_of_their_own():
+    loaded = tiny_loaded()
+    rates = {"mask_decoder": 1e-4, "seg_projection": 5e-3}
+    optimizer = build_optimizer(loaded.model, OptimConfig(lr=1e-3, rates=rates, weight_decay=0.3))
+    inside = [id(p) for group in optimizer.param_groups for p in group["params"]]
+    assert sorted(inside) == sorted(id(p) for p in loaded.model.parameters() if p.requires_grad)
+    for factor in (1.0, 0.25):
+        set_rate(optimizer, factor * 1e-3)
+        own = {id(p): group["lr"] for group in optimizer.param_groups for p in group["params"]}
+        for name, parameter in loaded.model.named_parameters():
+            if parameter.requires_grad:
+                assert own[id(parameter)] == pytest.approx(factor * rates.get(component_of(name), 1e-3)), name
+    decay = {id(p): group["weight_decay"] for group in optimizer.param_groups for p in group["params"]}
+    assert {decay[id(p)] for p in loaded.model.parameters() if p.requires_grad and p.ndim <= 1} == {0.0}
+
+
+def test_a_step_moves_each_component_by_its_rate():
+    """Adam's first step is the rate times the sign of the gradient, whatever its size."""
+    loaded = tiny_loaded()
+    optimizer = build_optimizer(loaded.model, OptimConfig(lr=1e-3, rates={"mask_decoder": 1e-5}, weight_decay=0))
+    before = _trained(loaded)
+    _step(loaded, optimizer)
+    moved = {name: float((value - before[name]).abs().max()) for name, value in _trained(loaded).items()}
+    for name, distance in moved.items():
+        if distance:
+            assert distance <= (1e-5 if component_of(name) == "mask_decoder" else 1e-3) * 1.01, name
+    assert max(moved[name] for name in moved if component_of(name) == "seg_projection") > 5e-4
+
+
+@pytest.mark.parametrize(
+    ("name", "found", "fix"),
+    [
+        ("mask_decoders", "no component", "did you mean mask_decoder?"),
+        ("vision_tower", "frozen or absent", "model.train"),
+        ("connector", "frozen or absent", ""),
+    ],
+)
+def test_a_rate_for_what_does_not_train_is_refused(name, found, fix):
+    with pytest.raises(ConfigError, match="does not train") as caught:
+        rate_shares(tiny_loaded().model, OptimConfig(rates={name: 1e-3}))
+    assert caught.value.exit_code == 2
+    assert caught.value.where == f"optim.rates.{name}"
+    assert found in caught.value.found
+    assert fix in caught.value.fix
+    assert "mask_decoder" in caught.value.expected
+
+
+def test_without_bitsandbytes_its_optimisers_are_refused(monkeypatch):
+    monkeypatch.setitem(sys.modules, "bitsandbytes", None)
+    with pytest.raises(ConfigError, match="needs bitsandbytes") as caught:
+        require_optimizer("adamw8bit", torch.device("cpu"))
+    assert caught.value.exit_code == 2
+    assert "pip install 'segtune[quant]'" in caught.value.fix
+    require_optimizer("adamw", torch.device("cpu"))
+
+
+def test_an_optimiser_without_a_kernel_for_the_device_is_refused(monkeypatch):
+    class Kernelless(torch.optim.SGD):
+        def step(self, closure=None):
+            raise NotImplementedError("no kernel for 'CPU'")
+
+    fake = types.SimpleNamespace(optim=types.SimpleNamespace(AdamW8bit=Kernelless))
+    monkeypatch.setitem(sys.modules, "bitsandbytes", fake)
+    with pytest.raises(ConfigError, match="does not support adamw8bit") as caught:
+        require_optimizer("adamw8bit", torch.device("cpu"))
+    assert caught.value.found == "no kernel for 'CPU'"
+
+
+def test_pages_are_refused_where_there_are_none():
+    pytest.importorskip("bitsandbytes")
+    require_optimizer("adamw8bit", torch.device("cpu"))
+    for name in ("paged_adamw", "paged_adamw8bit"):
+        with pytest.raises(ConfigError, match=f"does not support {name}") as caught:
+            require_optimizer(name, torch.device("cpu"))
+        assert "not supported on CPU" in caught.value.found
+
+
+@pytest.mark.filterwarnings("ignore:Paged optimizers are not supported")
+@pytest.mark.parametrize("name", ["adamw8bit", "paged_adamw", "paged_adamw8bit"])
+def test_bitsandbytes_goes_on_as_if_it_had_not_stopped(name, tmp_path):
+    pytest.importorskip("bitsandbytes")
+    from safetensors.torch import load_file, save_file
+
+    config = OptimConfig(name=name, lr=1e-2, rates={"mask_decoder": 1e-3})
+    straight, resumed = tiny_loaded(train=EVERYTHING), tiny_loaded(train=EVERYTHING)
+    optimizer = build_optimizer(straight.model, config)
+    for seed in range(2):
+        _step(straight, optimizer, seed)
+    save_file(optimizer_state(straight.model, optimizer), tmp_path / "state.safetensors")
+    with torch.no_grad():
+        for parameter, saved in zip(resumed.model.parameters(), straight.model.parameters(), strict=True):
+            parameter.copy_(saved)
+    again = build_optimizer(resumed.model, config)
+    load_optimizer_state(resumed.model, again, load_file(tmp_path / "state.safetensors"), "here")
+    if "8bit" in name:
+        assert any(entry["state1"].dtype == torch.uint8 for entry in again.state.values())
+    for seed in range(2):
+        _step(straight, optimizer, seed)
+        _step(resumed, again, seed)
+    a, b = _trained(straight), _trained(resumed)
+    assert all(torch.equal(a[name], b[name]) for name in a)

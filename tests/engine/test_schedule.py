@@ -3,14 +3,19 @@ from __future__ import annotations
 import math
 
 import pytest
+import torch
 
 from segtune.engine.config import OptimConfig
-from segtune.engine.schedule import rate_factor
+from segtune.engine.schedule import Schedule
 
 
-def _curve(total: int, **changes) -> list[float]:
-    config = OptimConfig.model_validate(changes)
-    return [rate_factor(step, total, config) for step in range(total)]
+def _schedule(total: int, per_epoch: int = 10**9, **changes) -> Schedule:
+    return Schedule(OptimConfig.model_validate(changes), total, per_epoch)
+
+
+def _curve(total: int, per_epoch: int = 10**9, **changes) -> list[float]:
+    schedule = _schedule(total, per_epoch, **changes)
+    return [schedule.factor(step) for step in range(total)]
 
 
 def test_cosine_by_hand():
@@ -22,27 +27,77 @@ def test_cosine_by_hand():
     assert curve[8] == pytest.approx(0.55)
     assert curve[10] == pytest.approx(0.1 + 0.9 * 0.5 * (1 - math.sqrt(0.5)))
     assert curve[11] == pytest.approx(0.1 + 0.9 * 0.5 * (1 + math.cos(math.pi * 7 / 8)))
-    assert rate_factor(12, 12, OptimConfig(warmup_steps=4, floor=0.1)) == pytest.approx(0.1)
+    assert _schedule(12, warmup_steps=4, floor=0.1).factor(12) == pytest.approx(0.1)
 
 
 def test_linear_by_hand():
     assert _curve(6, schedule="linear", warmup_steps=2) == pytest.approx([0.5, 1.0, 1.0, 0.75, 0.5, 0.25])
-    assert 0 < rate_factor(6, 6, OptimConfig(schedule="linear", warmup_steps=2)) < 1e-6
+    assert 0 < _schedule(6, schedule="linear", warmup_steps=2).factor(6) < 1e-6
 
 
 def test_constant_by_hand():
     assert _curve(5, schedule="constant", warmup_steps=2) == pytest.approx([0.5, 1, 1, 1, 1])
 
 
-@pytest.mark.parametrize("schedule", ["cosine", "linear", "constant"])
+def test_none_is_the_peak_from_the_first_step():
+    assert _curve(5, schedule="none", warmup_steps=100) == [1.0] * 5
+
+
+def test_restarts_by_hand():
+    """Two steps of warm-up, one of burn-in, then cosines of 2, 4 and 8 steps from 1 to 0.2."""
+    curve = _curve(12, schedule="restarts", warmup_steps=2, burn_in_steps=1, period=2, period_multiplier=2, floor=0.2)
+    quarter = math.sqrt(0.5)
+    four = [1.0, 0.2 + 0.4 * (1 + quarter), 0.6, 0.2 + 0.4 * (1 - quarter)]
+    assert curve == pytest.approx([0.5, 1.0, 1.0, 1.0, 0.6, *four, 1.0, 0.2 + 0.4 * (1 + math.cos(math.pi / 8)),
+                                   0.2 + 0.4 * (1 + math.cos(math.pi / 4))])  # fmt: skip
+
+
+@pytest.mark.parametrize("multiplier", [1, 3])
+def test_restarts_are_those_of_torch(multiplier):
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
+    theirs = torch.optim.lr_scheduler.CosineAnnealingWarmRestarts(optimizer, 5, multiplier, eta_min=0.01)
+    rates = []
+    for _ in range(40):
+        rates.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        theirs.step()
+    ours = _curve(40, schedule="restarts", warmup_steps=0, period=5, period_multiplier=multiplier, floor=0.01)
+    assert ours == pytest.approx(rates)
+
+
+def test_exponential_moves_between_epochs_alone():
+    curve = _curve(7, 3, schedule="exponential", warmup_steps=0, gamma=0.5)
+    assert curve == pytest.approx([1, 1, 1, 0.5, 0.5, 0.5, 0.25])
+    warm = _curve(4, 2, schedule="exponential", warmup_steps=4, gamma=0.5)
+    assert warm == pytest.approx([0.25, 0.5, 0.75 * 0.5, 0.5])
+
+
+def test_plateau_by_hand():
+    schedule = _schedule(100, 10, schedule="plateau", warmup_steps=2, plateau_factor=0.5, lr=1e-3, min_rate=2e-4)
+    assert [schedule.factor(0), schedule.factor(1), schedule.factor(99)] == [0.5, 1.0, 1.0]
+    assert [schedule.factor(50, reductions) for reductions in range(5)] == pytest.approx([1, 0.5, 0.25, 0.2, 0.2])
+
+
+def test_each_knows_its_unit():
+    units = {
+        name: _schedule(10, 5, schedule=name).unit
+        for name in ("cosine", "linear", "constant", "none", "restarts", "exponential", "plateau")
+    }
+    assert [name for name, unit in units.items() if unit == "epoch"] == ["exponential", "plateau"]
+    for name, unit in units.items():
+        curve = _curve(20, 5, schedule=name, warmup_steps=0, gamma=0.5)
+        inside = [curve[i] == curve[i + 1] for i in range(19) if i % 5 != 4]
+        assert all(inside) or unit == "step", name
+
+
+@pytest.mark.parametrize("schedule", ["cosine", "linear", "constant", "plateau", "exponential", "none"])
 @pytest.mark.parametrize(("total", "warmup"), [(1, 0), (3, 0), (3, 3), (3, 100), (50, 10)])
 def test_every_rate_is_positive_at_most_one_and_falls_after_the_warm_up(schedule, total, warmup):
-    curve = _curve(total, schedule=schedule, warmup_steps=warmup)
+    curve = _curve(total, 1000, schedule=schedule, warmup_steps=warmup)
     assert all(0 < value <= 1 for value in curve)
     assert curve[: min(warmup, total)] == sorted(curve[: min(warmup, total)])
     assert curve[warmup:] == sorted(curve[warmup:], reverse=True)
 
 
 def test_a_step_beyond_the_end_keeps_the_last_rate():
-    config = OptimConfig(schedule="cosine", warmup_steps=0, floor=0.2)
-    assert rate_factor(1000, 10, config) == pytest.approx(0.2)
+    assert _schedule(10, schedule="cosine", warmup_steps=0, floor=0.2).factor(1000) == pytest.approx(0.2)

@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+import contextlib
+
 import pytest
 import torch
 from accelerate import Accelerator
+from accelerate.state import AcceleratorState
 from tests.factory import batch_of, group, groups, tiny_loaded
 
 from segtune.core.types import Batch
@@ -25,12 +28,15 @@ def _window(loaded: Loaded, cut: list[int]) -> list[Batch]:
 
 def _made(loaded: Loaded, window: list[Batch], optimizer=None, **changes) -> StepReport:
     train_mode(loaded.model)
-    settings = {"rate": 1e-2, "clip": 1.0, "losses": LossConfig(), "observe": lambda *_: None, **changes}
+    settings = {
+        "rate": 1e-2, "clip": 1.0, "losses": LossConfig(), "observe": lambda *_: None,
+        "accelerator": Accelerator(cpu=True), **changes,
+    }  # fmt: skip
     if optimizer is None:
         optimizer = torch.optim.SGD([p for p in loaded.model.parameters() if p.requires_grad], lr=1e-2)
     return train_step(
         loaded.model, window, optimizer,
-        seg_id=loaded.model.seg_id, accelerator=Accelerator(cpu=True), **settings,
+        seg_id=loaded.model.seg_id, **settings,
     )  # fmt: skip
 
 
@@ -147,3 +153,56 @@ def test_the_rate_of_the_step_is_the_one_that_is_asked_for():
     optimizer = build_optimizer(loaded.model, OptimConfig(lr=1.0))
     _made(loaded, [batch_of(loaded, groups(1))], optimizer, rate=1e-4)
     assert {group["lr"] for group in optimizer.param_groups} == {1e-4}
+
+
+def _with_scaler(monkeypatch: pytest.MonkeyPatch, scale: float) -> Accelerator:
+    """An accelerator as fp16 makes it on a GPU, with the scaler that PyTorch also has for a CPU."""
+    accelerator = Accelerator(cpu=True)
+    accelerator.scaler = torch.amp.GradScaler("cpu", init_scale=scale)
+    accelerator.native_amp = True
+    monkeypatch.setattr(Accelerator, "mixed_precision", "fp16")
+    monkeypatch.setattr(accelerator, "autocast", contextlib.nullcontext)
+    return accelerator
+
+
+def test_a_scaled_loss_makes_the_same_step(monkeypatch):
+    plain, scaled = tiny_loaded(), tiny_loaded()
+    config = OptimConfig(lr=1e-3)
+    a = _made(plain, _window(plain, [2, 2]), build_optimizer(plain.model, config), rate=1e-3)
+    accelerator = _with_scaler(monkeypatch, 2.0**10)
+    optimizer = accelerator.prepare_optimizer(build_optimizer(scaled.model, config), device_placement=False)
+    b = _made(scaled, _window(scaled, [2, 2]), optimizer, rate=1e-3, accelerator=accelerator)
+    assert not b.skipped
+    assert float(a.grad_norm) == pytest.approx(float(b.grad_norm), rel=1e-5)
+    after, other = _trained(plain), _trained(scaled)
+    assert all(torch.equal(after[name], other[name]) for name in after)  # a power of two scales exactly
+    assert {group["lr"] for group in optimizer.param_groups} == {1e-3}
+
+
+def test_a_scale_that_is_too_large_is_halved_and_the_weights_are_left_alone(monkeypatch):
+    loaded = tiny_loaded()
+    accelerator = _with_scaler(monkeypatch, 2.0**127)
+    optimizer = accelerator.prepare_optimizer(build_optimizer(loaded.model, OptimConfig()), device_placement=False)
+    before = _trained(loaded)
+    report = _made(loaded, _window(loaded, [4]), optimizer, losses=LossConfig(ce=100), accelerator=accelerator)
+    assert report.skipped
+    assert bool(torch.isfinite(report.terms["loss"]))
+    assert accelerator.scaler.get_scale() == 2.0**126
+    assert all(torch.equal(before[name], value) for name, value in _trained(loaded).items())
+    accelerator.scaler.update(2.0**10)
+    assert not _made(loaded, _window(loaded, [4]), optimizer, accelerator=accelerator).skipped
+    assert accelerator.scaler.get_scale() == 2.0**10
+    assert any(not torch.equal(before[name], value) for name, value in _trained(loaded).items())
+
+
+def test_bf16_makes_a_step_with_float32_weights():
+    loaded = tiny_loaded()
+    AcceleratorState._reset_state()
+    try:
+        report = _made(loaded, _window(loaded, [4]), accelerator=Accelerator(cpu=True, mixed_precision="bf16"))
+    finally:
+        AcceleratorState._reset_state()
+    assert not report.skipped
+    assert all(p.dtype == torch.float32 for p in loaded.model.parameters())
+    whole = _made(tiny_loaded(), _window(loaded, [4]))
+    assert float(report.terms["loss"]) == pytest.approx(float(whole.terms["loss"]), rel=0.02)

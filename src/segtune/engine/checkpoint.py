@@ -32,6 +32,7 @@ ABOUT = "checkpoint.json"
 TRAINED = "trained.safetensors"
 ADAPTER = "adapter_model.safetensors"
 OPTIMIZER = "optimizer.safetensors"
+AVERAGES = "ema.safetensors"
 STATE = "trainer_state.json"
 _REPLACED = ".replaced-"
 _ANOTHER = "use another checkpoint of the run (RUN@last or RUN@best), or copy it again"
@@ -66,6 +67,7 @@ def save_checkpoint(
     *,
     optimizer: dict[str, Tensor] | None = None,
     state: dict[str, Any] | None = None,
+    averages: dict[str, Tensor] | None = None,
 ) -> None:
     """Writes a checkpoint in the place of `directory`, atomically.
 
@@ -75,6 +77,7 @@ def save_checkpoint(
         about: Facts for `checkpoint.json`.
         optimizer: Optimiser state by name, where training may continue from here.
         state: Trainer state, likewise.
+        averages: Averaged weights, likewise, where there are any.
 
     Raises:
         OSError: No space or no permission; the old checkpoint is untouched and nothing half-written is left.
@@ -92,6 +95,8 @@ def save_checkpoint(
         _write_json(beside / ABOUT, {"format": FORMAT, **about})
         if optimizer is not None:
             save_file(optimizer, beside / OPTIMIZER)
+        if averages is not None:
+            save_file(averages, beside / AVERAGES)
         if state is not None:
             _write_json(beside / STATE, state)
         _seal(beside)
@@ -252,6 +257,15 @@ def load_training(checkpoint: Checkpoint) -> tuple[dict[str, Tensor], dict[str, 
         )  # fmt: skip
     state = json.loads((checkpoint.path / STATE).read_text(encoding="utf-8"))
     return _read(checkpoint.path / OPTIMIZER), state
+
+
+def load_averages(checkpoint: Checkpoint) -> dict[str, Tensor]:
+    """The averaged weights.
+
+    Raises:
+        CheckpointError: There are none: the run did not average when it was saved.
+    """
+    return _read(checkpoint.path / AVERAGES)
 
 
 def _read(path: Path) -> dict[str, Tensor]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -18,17 +18,46 @@ GENERATED = ("val_generate_gIoU", "val_generate_cIoU", "val_emission_rate")
 BEST_KEYS = (*(f"val_{name}" for name in (*LOSSES, *METRICS)), *GENERATED, *LOSSES, *METRICS)
 """Keys of the history by which checkpoints can be compared."""
 
+Count = Annotated[int, Field(ge=1)]
+Rate = Annotated[float, Field(gt=0)]
+
 
 class OptimConfig(Config):
-    """AdamW and its schedule, which is stepped once per optimiser step."""
+    """AdamW and its schedule; a schedule knows whether it moves by optimiser step or by epoch."""
 
+    name: Literal["adamw", "adamw8bit", "paged_adamw", "paged_adamw8bit"] = Field(
+        "adamw", description="the last three come from bitsandbytes"
+    )
     lr: float = Field(1e-4, gt=0, description="peak learning rate")
+    rates: dict[str, Rate] = Field({}, description="peak learning rates of single components, by name")
     weight_decay: float = Field(0.01, ge=0)
     betas: tuple[float, float] = (0.9, 0.999)
     clip: float = Field(1.0, gt=0, description="largest gradient norm")
-    schedule: Literal["cosine", "linear", "constant"] = "cosine"
-    warmup_steps: int = Field(100, ge=0, description="steps over which the rate rises linearly from 0")
-    floor: float = Field(0.01, ge=0, le=1, description="final rate of the cosine schedule, as a share of lr")
+    schedule: Literal["cosine", "linear", "constant", "plateau", "restarts", "exponential", "none"] = "cosine"
+    warmup_steps: int = Field(100, ge=0, description="steps over which the rate rises linearly from 0; not with none")
+    floor: float = Field(0.01, ge=0, le=1, description="lowest rate of cosine and restarts, as a share of lr")
+    period: int = Field(500, ge=1, description="restarts: steps of the first cosine")
+    period_multiplier: int = Field(1, ge=1, description="restarts: each cosine is so many times longer than the last")
+    burn_in_steps: int = Field(0, ge=0, description="restarts: steps at the peak, after the warm-up, before the first")
+    gamma: float = Field(0.999, gt=0, le=1, description="exponential: factor of the rate per epoch")
+    plateau_metric: str | None = Field(None, description="plateau: history key to watch; default train.best")
+    plateau_patience: int = Field(3, ge=1, description="plateau: values in a row without gain, then the rate falls")
+    plateau_factor: float = Field(0.5, gt=0, lt=1, description="plateau: by so much")
+    min_rate: float = Field(0.0, ge=0, description="plateau: the rate falls no lower")
+
+    @model_validator(mode="after")
+    def _room_to_fall(self) -> Self:
+        if self.min_rate > self.lr:
+            raise ValueError(f"min_rate={self.min_rate} is above lr={self.lr}")
+        return self
+
+
+class EarlyStopping(Config):
+    """Ends a run that no longer gets better."""
+
+    metric: str | None = Field(None, description="history key to watch; default train.best")
+    patience: int = Field(10, ge=1, description="values in a row without gain, then training ends")
+    min_gain: float = Field(0.0, ge=0, description="what counts as gain")
 
 
 class TrainConfig(Config):
@@ -37,9 +66,16 @@ class TrainConfig(Config):
     epochs: int = Field(10, ge=1)
     batch_size: int = Field(1, ge=1, description="images per micro-batch")
     accumulate: int = Field(1, ge=1, description="micro-batches per optimiser step")
-    precision: Literal["fp32", "bf16"] = "fp32"
+    precision: Literal["fp32", "bf16", "fp16"] = Field("fp32", description="fp16 needs an accelerator")
+    tf32: bool = Field(False, description="fp32 products in TF32 where the GPU can: faster, 10 bits of mantissa")
+    gradient_checkpointing: Literal["none", "all"] | Count = Field(
+        "none", description="activations computed anew in the backward: of all layers, or of the LLM's first K"
+    )
+    ema: float = Field(0.0, ge=0, lt=1, description="decay of the averaged weights that are validated; 0 is off")
     best: str = Field("val_cIoU", description="history key that decides what the best checkpoint is")
     best_goal: Literal["max", "min"] | None = Field(None, description="default: min for losses, max for all else")
+    keep: Literal["best"] | Count = Field("best", description="or the checkpoints of the newest N epochs as well")
+    early_stopping: EarlyStopping | None = Field(None, description="null trains to the end")
     log_every: int = Field(10, ge=1, description="steps between rows of metrics.jsonl")
     validate_every: int = Field(1, ge=1, description="epochs between validations")
     validate_generate: bool = Field(True, description="validate in generate mode too")
@@ -48,20 +84,69 @@ class TrainConfig(Config):
     @property
     def best_is_highest(self) -> bool:
         """Whether the largest value of `best` is the best one."""
-        return (self.best_goal or ("min" if self.best.removeprefix("val_") in LOSSES else "max")) == "max"
+        return self.highest_is_best(self.best)
+
+    def highest_is_best(self, key: str) -> bool:
+        """Whether the largest value of a history key is its best one."""
+        goal = self.best_goal if key == self.best else None
+        return (goal or ("min" if key.removeprefix("val_") in LOSSES else "max")) == "max"
 
     @model_validator(mode="after")
     def _best_is_known(self) -> Self:
         """A key that no epoch has would be noticed only when the run ends without a best checkpoint."""
-        if self.best not in BEST_KEYS:
-            near = nearest(self.best, BEST_KEYS, 1)
-            raise ValueError(
-                f"best is no key of the history: {self.best!r}; "
-                + (f"did you mean {near[0]}?" if near else f"known: {', '.join(BEST_KEYS)}")
-            )
-        if self.best in GENERATED and not self.validate_generate:
-            raise ValueError(f"best={self.best} needs train.validate_generate=true")
+        require_key("best", self.best, self)
         return self
+
+
+def require_key(setting: str, key: str, train: TrainConfig) -> None:
+    """Refuses a metric that no epoch of a run would have.
+
+    Args:
+        setting: Who asks for it.
+        key: The history key.
+        train: What is validated.
+
+    Raises:
+        ValueError: There is no such key (the nearest one is named), or it is switched off.
+    """
+    if key not in BEST_KEYS:
+        near = nearest(key, BEST_KEYS, 1)
+        hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(BEST_KEYS)}"
+        raise ValueError(f"{setting} is no key of the history: {key!r}; {hint}")
+    if key in GENERATED and not train.validate_generate:
+        raise ValueError(f"{setting}={key} needs train.validate_generate=true")
+
+
+def watched(optim: OptimConfig, train: TrainConfig) -> dict[str, str]:
+    """The settings that watch a key of the history while a run goes on, and the key of each."""
+    keys = {"optim.plateau_metric": optim.plateau_metric or train.best} if optim.schedule == "plateau" else {}
+    if train.early_stopping is not None:
+        keys["train.early_stopping.metric"] = train.early_stopping.metric or train.best
+    return keys
+
+
+def require_watched(optim: OptimConfig, train: TrainConfig, *, validated: bool) -> None:
+    """Refuses a plateau or an early stop that watches what never comes.
+
+    Args:
+        optim: Its schedule may watch a metric.
+        train: How often is validated, and what ends training early.
+        validated: Whether there are validation data.
+
+    Raises:
+        ValueError: The setting, its key, and why the key never comes.
+    """
+    for setting, key in watched(optim, train).items():
+        require_key(setting, key, train)
+        instead = key.removeprefix("val_")
+        hint = f"; did you mean {instead}?" if instead in BEST_KEYS else ""
+        if key.startswith("val_") and not validated:
+            raise ValueError(f"{setting}={key} needs validation data, and data.val is null{hint}")
+        if key.startswith("val_") and train.validate_every >= train.epochs > 1:
+            raise ValueError(
+                f"{setting}={key} would come only when training ends: train.validate_every={train.validate_every}, "
+                f"train.epochs={train.epochs}{hint}"
+            )
 
 
 class EvalConfig(Config):

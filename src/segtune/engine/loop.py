@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import itertools
 import math
-import resource
+import shutil
 import signal
-import sys
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from contextlib import nullcontext
+from dataclasses import asdict
 from typing import Any
 
 import torch
@@ -26,61 +26,20 @@ from segtune.core.types import Batch
 from segtune.data.conversation import Conversation
 from segtune.data.loader import ScoringLoader, TrainingLoader
 from segtune.engine.checkpoint import save_checkpoint
-from segtune.engine.config import EvalConfig, OptimConfig, TrainConfig
+from segtune.engine.ema import Ema
 from segtune.engine.evaluator import evaluate_split
 from segtune.engine.interrupts import Interrupts
+from segtune.engine.memory import peak_memory
 from segtune.engine.optim import optimizer_state
 from segtune.engine.progress import TrainingProgress
-from segtune.engine.schedule import rate_factor
+from segtune.engine.recompute import enter_training
+from segtune.engine.schedule import Schedule
+from segtune.engine.state import History, Settings, TrainerState
 from segtune.engine.step import StepReport, train_step
 from segtune.engine.tracker import Stopwatch, Tracker
-from segtune.losses.config import LossConfig
+from segtune.engine.watch import is_better
 from segtune.losses.terms import loss_sums
 from segtune.models.reasoning import ReasoningSegmenter
-from segtune.models.trainable import train_mode
-
-
-@dataclass
-class TrainerState:
-    """Where a run stands; with weights and optimiser it is all that a resume needs.
-
-    Attributes:
-        epoch: Current epoch, from 0.
-        window: Windows of that epoch already trained on.
-        step: Optimiser steps made.
-        best: Best value so far of the key that decides; None before the first validation.
-        best_epoch: Its epoch, counted from 1.
-        skipped_in_row: Steps in a row without finite loss and gradient.
-        tracker: Sums of the current epoch.
-    """
-
-    epoch: int = 0
-    window: int = 0
-    step: int = 0
-    best: float | None = None
-    best_epoch: int = 0
-    skipped_in_row: int = 0
-    tracker: dict[str, Any] | None = None
-
-
-@dataclass
-class History:
-    """The rows of `training_history.json`."""
-
-    train: list[dict[str, Any]] = field(default_factory=list)
-    val: list[dict[str, Any]] = field(default_factory=list)
-    benchmarks: dict[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Settings:
-    """The parts of the configuration that the loop reads."""
-
-    train: TrainConfig
-    optim: OptimConfig
-    losses: LossConfig
-    eval: EvalConfig
-    seed: int
 
 
 class Trainer:
@@ -98,6 +57,7 @@ class Trainer:
         about: Facts for every checkpoint.
         state: Where to go on; fresh by default.
         history: Rows so far.
+        ema: Averages the weights; None where nothing is averaged.
     """
 
     def __init__(
@@ -114,12 +74,16 @@ class Trainer:
         *,
         state: TrainerState | None = None,
         history: History | None = None,
+        ema: Ema | None = None,
     ) -> None:
         self.model, self.optimizer, self.training, self.validation = model, optimizer, training, validation
         self.conversation, self.run, self.settings, self.accelerator = conversation, run, settings, accelerator
-        self.about, self.state, self.history = about, state or TrainerState(), history or History()
-        self.windows_per_epoch = math.ceil(len(training) / settings.train.accumulate)
-        self.total_steps = self.windows_per_epoch * settings.train.epochs
+        self.about, self.state, self.history, self.ema = about, state or TrainerState(), history or History(), ema
+        windows_per_epoch = math.ceil(len(training) / settings.train.accumulate)
+        self.total_steps = windows_per_epoch * settings.train.epochs
+        self.schedule = Schedule(settings.optim, self.total_steps, windows_per_epoch)
+        if accelerator.scaler is not None and self.state.scaler is not None:
+            accelerator.scaler.load_state_dict(self.state.scaler)
         self.stopwatch = Stopwatch()
 
     def fit(self) -> History:
@@ -133,7 +97,7 @@ class Trainer:
             SegtuneError: Loss or gradient stayed non-finite.
         """
         with Interrupts() as interrupts, TrainingProgress(self.total_steps, self.state.step) as progress:
-            while self.state.epoch < self.settings.train.epochs:
+            while not self.state.is_over(self.settings.train):
                 self._train_epoch(progress, interrupts)
                 self._end_epoch(progress)
                 if interrupts.received is not None:  # it came during the validation
@@ -143,23 +107,29 @@ class Trainer:
     def _train_epoch(self, progress: TrainingProgress, interrupts: Interrupts) -> None:
         state = self.state
         tracker = Tracker.from_dict(state.tracker) if state.tracker else Tracker()
-        train_mode(self.model)
+        enter_training(self.model)
         self.stopwatch.lap()
         for window in self._windows():
             # Dropout draws from the global generator: seeding it by step makes a resumed run draw the same.
             torch.manual_seed(derive(self.settings.seed, "step", state.step))
-            rate = self.settings.optim.lr * rate_factor(state.step, self.total_steps, self.settings.optim)
+            rate = self._rate(state.step)
             report = train_step(
                 self.model, window, self.optimizer, rate=rate, clip=self.settings.optim.clip,
                 losses=self.settings.losses, seg_id=self.model.seg_id, accelerator=self.accelerator,
                 observe=tracker.observe,
             )  # fmt: skip
+            if self.ema is not None and not report.skipped:
+                self.ema.update(state.step)
             self._note(report, window, tracker, rate, progress)
             if interrupts.received is not None:
                 state.tracker = tracker.to_dict()
                 self._save_last()
                 raise self._interrupted(interrupts.received)
         state.tracker = tracker.to_dict()
+
+    def _rate(self, step: int) -> float:
+        """The main learning rate of the step that follows `step` others."""
+        return self.settings.optim.lr * self.schedule.factor(step, self.state.reductions)
 
     def _windows(self) -> Iterator[list[Batch]]:
         """The windows of micro-batches of the current epoch that are still to come."""
@@ -193,7 +163,7 @@ class Trainer:
             row = {"step": state.step, "epoch": state.epoch + 1, **terms, "lr": rate}
             self.run.append_jsonl(names.METRICS, {**row, "grad_norm": float(report.grad_norm)})
         facts = {name: terms[name] for name in ("loss", *self.settings.losses.terms)}
-        progress.step(state.epoch + 1, {**facts, "gIoU": tracker.iou.compute()["gIoU"] or 0.0})
+        progress.step(state.epoch + 1, {**facts, "gIoU": tracker.iou.compute()["gIoU"] or 0.0}, peak_memory()[0])
 
     def _end_epoch(self, progress: TrainingProgress) -> None:
         """Validation, history, checkpoints; then the next epoch."""
@@ -204,27 +174,41 @@ class Trainer:
         self.history.train.append({"epoch": epoch, **row})
         values: dict[str, Any] = dict(row)
         last_epoch = epoch == config.epochs
-        if self.validation is not None and (epoch % config.validate_every == 0 or last_epoch):
-            values |= (val := self._validate())
-            self.history.val.append({"epoch": epoch, **val})
-        self.run.write_json(self.run.epoch_metrics(epoch).name, {"epoch": epoch, **values})
-        self._write_history()
-        state.epoch, state.window, state.tracker = epoch, 0, None
-        better = self._is_better(values.get(config.best))
-        if better:
-            state.best, state.best_epoch = values.get(config.best), epoch
-            save_checkpoint(self.run.checkpoint("best"), self.model, self._about(values))
+        with nullcontext() if self.ema is None else self.ema.applied():
+            if self.validation is not None and (epoch % config.validate_every == 0 or last_epoch):
+                values |= (val := self._validate())
+                self.history.val.append({"epoch": epoch, **val})
+            self.run.write_json(self.run.epoch_metrics(epoch).name, {"epoch": epoch, **values})
+            self._write_history()
+            state.epoch, state.window, state.tracker = epoch, 0, None
+            better = self._is_better(values.get(config.best))
+            if better:
+                state.best, state.best_epoch = values.get(config.best), epoch
+                save_checkpoint(self.run.checkpoint("best"), self.model, self._about(values))
+            if config.keep != "best":
+                self._keep_epoch(epoch, config.keep, values)
+        state.tell(values, self.settings.optim, config)
         self._save_last()
         shown = {k: values[k] for k in ("loss", "gIoU", "val_loss", "val_gIoU", "val_generate_gIoU") if k in values}
         text = "  ".join(f"{key} {value:.4f}" for key, value in shown.items() if value is not None)
         progress.line(f"epoch {epoch}/{config.epochs}  {text}{'  (best so far)' if better else ''}")
+        if state.gave_up(config) and not last_epoch:
+            key = (config.early_stopping and config.early_stopping.metric) or config.best
+            progress.line(f"stopped early: {key} had no gain in {state.stopping.waited} values")
+
+    def _keep_epoch(self, epoch: int, count: int, values: dict[str, Any]) -> None:
+        """Saves an epoch's checkpoint and then removes the oldest beyond `count`."""
+        save_checkpoint(self.run.checkpoint(f"epoch-{epoch:04}"), self.model, self._about(values))
+        kept = sorted(self.run.checkpoints.glob("epoch-*"), key=lambda path: (len(path.name), path.name))
+        for old in kept[:-count]:
+            shutil.rmtree(old)
 
     def _training_row(self, tracker: Tracker) -> dict[str, Any]:
         steps, seconds = max(1, tracker.steps), max(tracker.seconds, 1e-9)
         memory, kind = peak_memory()
         return {
             **tracker.compute(),
-            "lr": self.settings.optim.lr * rate_factor(self.state.step - 1, self.total_steps, self.settings.optim),
+            "lr": self._rate(self.state.step - 1),
             "iter_per_sec": steps / seconds, "avg_iter_time": seconds / steps, "epoch_time": seconds,
             "peak_memory_gb": memory, "memory_kind": kind,
         }  # fmt: skip
@@ -251,7 +235,7 @@ class Trainer:
         row: dict[str, Any] = tracker.compute("val_")
         if self.settings.train.validate_generate:
             row |= self._validate_generate()
-        train_mode(self.model)
+        enter_training(self.model)
         return row
 
     def _validate_generate(self) -> dict[str, Any]:
@@ -273,9 +257,7 @@ class Trainer:
             return True  # without validation the newest is the best there is
         if value is None or math.isnan(value):
             return self.state.best_epoch == 0  # until there is a value the first epoch stands
-        if self.state.best is None or math.isnan(self.state.best):
-            return True
-        return value > self.state.best if self.settings.train.best_is_highest else value < self.state.best
+        return is_better(value, self.state.best, highest=self.settings.train.best_is_highest)
 
     def _write_history(self) -> None:
         memory, kind = peak_memory()
@@ -287,9 +269,12 @@ class Trainer:
         return {**self.about, "epoch": self.state.epoch, "step": self.state.step, "metrics": numbers}
 
     def _save_last(self) -> None:
+        scaler = self.accelerator.scaler
+        self.state.scaler = None if scaler is None else scaler.state_dict()
         save_checkpoint(
             self.run.checkpoint("last"), self.model, self._about({}),
             optimizer=optimizer_state(self.model, self.optimizer), state=asdict(self.state),
+            averages=None if self.ema is None else self.ema.state(),
         )  # fmt: skip
 
     def _interrupted(self, number: int) -> Interrupted:
@@ -297,11 +282,3 @@ class Trainer:
             f"stopped by {signal.Signals(number).name} after step {self.state.step}; everything is saved",
             signal_number=number, fix=f"go on with `segtune train --resume {self.run.path}`",
         )  # fmt: skip
-
-
-def peak_memory() -> tuple[float, str]:
-    """Peak memory of this process in GB (1e9 bytes) and what that means: allocated on an accelerator, or resident."""
-    if torch.cuda.is_available():
-        return torch.cuda.max_memory_allocated() / 1e9, "cuda peak allocated"
-    kilobytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return kilobytes * (1 if sys.platform == "darwin" else 1024) / 1e9, "peak resident size"

@@ -2,45 +2,135 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import warnings
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from segtune.core.errors import CheckpointError
+from segtune.core.config import nearest
+from segtune.core.errors import CheckpointError, ConfigError
 from segtune.engine.config import OptimConfig
-from segtune.models.trainable import component_of
+from segtune.models.trainable import COMPONENTS, component_of
+
+_OF_BITSANDBYTES = {"adamw8bit": "AdamW8bit", "paged_adamw": "PagedAdamW", "paged_adamw8bit": "PagedAdamW8bit"}
+_MOMENTS = ("exp_avg", "exp_avg_sq", "state1", "state2")
+"""Fields of the state that have the parameter's shape: PyTorch's names, then those of bitsandbytes."""
 
 
-def build_optimizer(model: nn.Module, config: OptimConfig) -> torch.optim.AdamW:
-    """AdamW over the parameters that train; vectors (biases, norms, `<SEG>` rows) get no weight decay."""
-    trained = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
-    spared = {name for name, p in trained if p.ndim <= 1 or component_of(name) == "seg_token"}
+def build_optimizer(model: nn.Module, config: OptimConfig) -> torch.optim.Optimizer:
+    """AdamW over the parameters that train; vectors (biases, norms, `<SEG>` rows) get no weight decay.
+
+    Each group of parameters has a `share`, its peak rate over `optim.lr`, by which `set_rate` sets its rate.
+
+    Raises:
+        ConfigError: `optim.rates` names what does not train, or the optimiser is not installed.
+    """
+    shares = rate_shares(model, config)
+    trained = [(name, component_of(name), p) for name, p in model.named_parameters() if p.requires_grad]
+    spared = {name for name, component, p in trained if p.ndim <= 1 or component == "seg_token"}
     groups = [
-        {"params": [p for name, p in trained if name not in spared], "weight_decay": config.weight_decay},
-        {"params": [p for name, p in trained if name in spared], "weight_decay": 0.0},
+        {
+            "params": [p for name, component, p in trained if shares[component] == share and (name in spared) == spare],
+            "weight_decay": 0.0 if spare else config.weight_decay,
+            "lr": config.lr * share,
+            "share": share,
+        }
+        for spare in (False, True)
+        for share in dict.fromkeys(shares.values())
     ]
-    return torch.optim.AdamW([g for g in groups if g["params"]], lr=config.lr, betas=config.betas)
+    return optimizer_class(config.name)([g for g in groups if g["params"]], lr=config.lr, betas=config.betas)
+
+
+def rate_shares(model: nn.Module, config: OptimConfig) -> dict[str, float]:
+    """The peak rate of each component that trains, as a share of `optim.lr`.
+
+    Raises:
+        ConfigError: `optim.rates` names no component, or one that does not train; the nearest is named.
+    """
+    trained = list(dict.fromkeys(component_of(name) for name, p in model.named_parameters() if p.requires_grad))
+    for name in config.rates:
+        if name not in trained:
+            near = nearest(name, trained, 1)
+            raise ConfigError(
+                "a learning rate for what does not train", where=f"optim.rates.{name}", expected=", ".join(trained),
+                found=f"{name}, which is frozen or absent" if name in COMPONENTS else f"no component {name!r}",
+                fix=f"did you mean {near[0]}?" if near else "model.train says what trains",
+            )  # fmt: skip
+    return {name: config.rates.get(name, config.lr) / config.lr for name in trained}
+
+
+def optimizer_class(name: str) -> Any:
+    """The class of an optimiser; bitsandbytes is imported only where it is asked for.
+
+    Raises:
+        ConfigError: bitsandbytes is needed and not there.
+    """
+    if name == "adamw":
+        return torch.optim.AdamW
+    try:
+        import bitsandbytes
+    except ImportError as error:
+        raise ConfigError(
+            f"the optimiser {name} needs bitsandbytes, which cannot be imported", where="optim.name", found=str(error),
+            fix="install it with `pip install 'segtune[quant]'`, or set optim.name=adamw",
+        ) from error  # fmt: skip
+    return getattr(bitsandbytes.optim, _OF_BITSANDBYTES[name])
+
+
+def require_optimizer(name: str, device: torch.device) -> None:
+    """Makes sure that an optimiser works on a device, by letting it make one step there.
+
+    Args:
+        name: `optim.name`.
+        device: Where it will work.
+
+    Raises:
+        ConfigError: It is not installed, or does not support the device.
+    """
+    if name not in _OF_BITSANDBYTES:
+        return
+    kind = optimizer_class(name)
+    parameter = nn.Parameter(torch.zeros(100_000, device=device))  # smaller ones are neither paged nor in 8 bits
+    parameter.grad = torch.ones_like(parameter)
+    try:
+        with warnings.catch_warnings():
+            # it falls back to ordinary memory where it has no pages, and says so in a warning alone
+            warnings.filterwarnings("error", message=".*not supported")
+            kind([parameter]).step()
+    except Exception as error:  # whatever a kernel that is not there raises
+        raise ConfigError(
+            f"bitsandbytes does not support {name} on this machine", where="optim.name",
+            expected=f"an optimiser for the device {device.type}", found=str(error).splitlines()[0],
+            fix="set optim.name=adamw" + (" or adamw8bit" if name.startswith("paged") else ""),
+        ) from error  # fmt: skip
 
 
 def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
-    """Sets the learning rate of every group."""
+    """Sets the learning rate of every group: the main rate times the group's share of it."""
     for group in optimizer.param_groups:
-        group["lr"] = rate
+        group["lr"] = rate * group.get("share", 1.0)
 
 
 def optimizer_state(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
     """The optimiser's state by parameter name.
 
     Returns:
-        `NAME|exp_avg`, `NAME|exp_avg_sq` and `NAME|step`; for a parameter that no step has touched yet (the head for
-        IoU estimates never gets a gradient) an empty `NAME|`, so that its absence cannot be mistaken for damage.
+        `NAME|exp_avg`, `NAME|exp_avg_sq` and `NAME|step`, or the fields of bitsandbytes; for a parameter that no step
+        has touched yet (the head for IoU estimates never gets a gradient) an empty `NAME|`, so that its absence
+        cannot be mistaken for damage.
     """
     state: dict[str, Tensor] = {}
     for name, parameter in _trained(model, optimizer).items():
         entry = optimizer.state.get(parameter) or {"": torch.zeros(0)}
-        state |= {f"{name}|{key}": value.detach().cpu().contiguous() for key, value in entry.items()}
+        state |= {f"{name}|{key}": _as_tensor(value) for key, value in entry.items() if not key.startswith("qmap")}
     return state
+
+
+def _as_tensor(value: Tensor | int) -> Tensor:
+    """A number as a tensor too: bitsandbytes counts its steps in plain ones."""
+    return value.detach().cpu().contiguous() if isinstance(value, Tensor) else torch.tensor(value)
 
 
 def load_optimizer_state(
@@ -56,7 +146,7 @@ def load_optimizer_state(
     wrong = trained.keys() - {key.rpartition("|")[0] for key in state}
     for key, value in state.items():
         name, _, field = key.rpartition("|")
-        if name not in trained or (field.startswith("exp_") and value.shape != trained[name].shape):
+        if name not in trained or (field in _MOMENTS and value.shape != trained[name].shape):
             wrong.add(name)
         elif field:
             entries[name][field] = value
@@ -64,16 +154,39 @@ def load_optimizer_state(
         raise CheckpointError(
             "this optimiser state belongs to other parameters", where=where, found=", ".join(sorted(wrong)[:8])
         )
-    for name, entry in entries.items():
-        parameter = trained[name]
-        if entry:
-            optimizer.state[parameter] = {
-                field: value.clone() if field == "step" else value.to(parameter.device, copy=True)
-                for field, value in entry.items()
-            }
+    names = {id(parameter): name for name, parameter in trained.items()}
+    for place, group, parameter in _placed(optimizer):
+        if entry := entries[names[id(parameter)]]:
+            if isinstance(optimizer, torch.optim.AdamW):
+                optimizer.state[parameter] = {
+                    field: value.clone() if field == "step" else value.to(parameter.device, copy=True)
+                    for field, value in entry.items()
+                }
+            else:
+                _load_bitsandbytes(optimizer, place, group, parameter, entry)
+
+
+def _load_bitsandbytes(
+    optimizer: Any, place: tuple[int, int], group: dict[str, Any], parameter: nn.Parameter, entry: dict[str, Tensor]
+) -> None:
+    """Fills the state that bitsandbytes makes itself, because only it knows what is paged and the maps of its codes."""
+    optimizer.init_state(group, parameter, *place)
+    made = optimizer.state[parameter]
+    for field, value in entry.items():
+        if field == "step":
+            made["step"] = int(value)
+        else:
+            made[field].copy_(value)
+
+
+def _placed(optimizer: torch.optim.Optimizer) -> Iterator[tuple[tuple[int, int], dict[str, Any], nn.Parameter]]:
+    """Each parameter with its group, and the indices of both."""
+    for g, group in enumerate(optimizer.param_groups):
+        for p, parameter in enumerate(group["params"]):
+            yield (g, p), group, parameter
 
 
 def _trained(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, nn.Parameter]:
     """The parameters of an optimiser by their names in the model."""
-    inside = {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}
+    inside = {id(parameter) for _, _, parameter in _placed(optimizer)}
     return {name: parameter for name, parameter in model.named_parameters() if id(parameter) in inside}

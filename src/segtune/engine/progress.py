@@ -55,17 +55,19 @@ class TrainingProgress:
         if self._live is not None:
             self._live.stop()
 
-    def step(self, epoch: int, facts: dict[str, float]) -> None:
+    def step(self, epoch: int, facts: dict[str, float], memory: float | None = None) -> None:
         """Notes one step.
 
         Args:
             epoch: Counted from 1.
             facts: Losses and the like, shown in this order.
+            memory: Peak memory so far in GB (1e9 bytes).
         """
         self.done += 1
         seconds = max(1e-9, time.perf_counter() - self._started)
         rate = (self.done - self._first) / seconds
         text = "  ".join(f"{name} {value:.3f}" for name, value in facts.items())
+        text += "" if memory is None else f"  {memory:.2f} GB"
         if self._live is not None:
             self._bar.update(self._task, completed=self.done, description=f"epoch {epoch}", rate=f"{rate:.2f} it/s")
             self._facts.plain = text

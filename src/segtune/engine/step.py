@@ -44,21 +44,18 @@ def train_step(
     accelerator: Accelerator,
     observe: Observer,
 ) -> StepReport:
-    """Makes one optimiser step over a window of micro-batches.
+    """Makes one optimiser step over a window of micro-batches and reports on it.
 
     Args:
         model: The model, prepared by `accelerator`.
         window: Micro-batches of this process; the step is the same however they are cut.
-        optimizer: Over what trains.
-        rate: Learning rate of this step.
+        optimizer: Over what trains; with fp16 prepared by `accelerator`.
+        rate: Main learning rate of this step.
         clip: Largest gradient norm.
         losses: Weights of the terms.
         seg_id: Id of `<SEG>`, to count masks.
         accelerator: Device, precision and processes.
         observe: Called with each output, for metrics.
-
-    Returns:
-        The report of the step.
     """
     # a) Count what the losses are averaged over, in all micro-batches of all processes, before anything runs.
     own = sum((count(batch, seg_id) for batch in window), Counts(0, 0))
@@ -89,6 +86,8 @@ def train_step(
     if not skipped:
         set_rate(optimizer, rate)
         optimizer.step()
+    elif accelerator.scaler is not None:
+        accelerator.scaler.update()  # fp16: the scale was too large; the next step has half of it
     optimizer.zero_grad(set_to_none=True)
     # f) Report.
     return StepReport(terms=terms, grad_norm=grad_norm.detach(), skipped=skipped)

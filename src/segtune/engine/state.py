@@ -1,0 +1,120 @@
+"""Where a run stands, what it has recorded, and the settings by which it goes on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+from segtune.core import rundir as names
+from segtune.core.errors import CheckpointError
+from segtune.core.rundir import RunDir
+from segtune.engine.config import EvalConfig, OptimConfig, TrainConfig
+from segtune.engine.watch import Watch
+from segtune.losses.config import LossConfig
+
+
+@dataclass
+class TrainerState:
+    """Where a run stands; with weights and optimiser it is all that a resume needs.
+
+    Attributes:
+        epoch: Current epoch, from 0.
+        window: Windows of that epoch already trained on.
+        step: Optimiser steps made.
+        best: Best value so far of the key that decides; None before the first validation.
+        best_epoch: Its epoch, counted from 1.
+        skipped_in_row: Steps in a row without finite loss and gradient.
+        tracker: Sums of the current epoch.
+        reductions: How often a plateau has lowered the learning rate.
+        plateau: The metric of the plateau, since it last did.
+        stopping: The metric of early stopping.
+        scaler: The loss scale of fp16, as PyTorch's GradScaler describes it.
+    """
+
+    epoch: int = 0
+    window: int = 0
+    step: int = 0
+    best: float | None = None
+    best_epoch: int = 0
+    skipped_in_row: int = 0
+    tracker: dict[str, Any] | None = None
+    reductions: int = 0
+    plateau: Watch = field(default_factory=Watch)
+    stopping: Watch = field(default_factory=Watch)
+    scaler: dict[str, Any] | None = None
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Self:
+        """The inverse of `dataclasses.asdict`."""
+        state = cls(**values)
+        for name in ("plateau", "stopping"):
+            if name in values:
+                setattr(state, name, Watch(**values[name]))
+        return state
+
+    def tell(self, values: dict[str, Any], optim: OptimConfig, train: TrainConfig) -> None:
+        """Takes in the values of an epoch: a plateau counts, and so does early stopping.
+
+        Args:
+            values: History keys of that epoch; a key that it does not have (no validation) says nothing.
+            optim: Its schedule.
+            train: Its early stopping.
+        """
+        key = optim.plateau_metric or train.best
+        if optim.schedule == "plateau" and key in values:
+            self.plateau = self.plateau.after(values[key], highest=train.highest_is_best(key))
+            if self.plateau.waited >= optim.plateau_patience:
+                self.reductions, self.plateau = self.reductions + 1, Watch(self.plateau.best)
+        stop = train.early_stopping
+        key = (stop and stop.metric) or train.best
+        if stop is not None and key in values:
+            highest = train.highest_is_best(key)
+            self.stopping = self.stopping.after(values[key], highest=highest, min_gain=stop.min_gain)
+
+    def gave_up(self, train: TrainConfig) -> bool:
+        """Whether early stopping ends the run here."""
+        return train.early_stopping is not None and self.stopping.waited >= train.early_stopping.patience
+
+    def is_over(self, train: TrainConfig) -> bool:
+        """Whether there is nothing left to train."""
+        return self.epoch >= train.epochs or self.gave_up(train)
+
+
+@dataclass
+class History:
+    """The rows of `training_history.json`."""
+
+    train: list[dict[str, Any]] = field(default_factory=list)
+    val: list[dict[str, Any]] = field(default_factory=list)
+    benchmarks: dict[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def until(cls, run: RunDir, epoch: int) -> Self:
+        """The history of a run's first epochs; empty where nothing has been recorded.
+
+        Args:
+            run: The run directory.
+            epoch: The last epoch that counts, from 1.
+
+        Raises:
+            CheckpointError: The file is damaged.
+        """
+        if not (run.path / names.HISTORY).is_file():
+            return cls()
+        try:
+            saved = run.read_json(names.HISTORY)
+            kept = {part: [row for row in saved[part] if row["epoch"] <= epoch] for part in ("train", "val")}
+            return cls(kept["train"], kept["val"], saved["benchmarks"])
+        except (KeyError, TypeError) as error:
+            raise CheckpointError("the run's history is damaged", where=str(run.path / names.HISTORY)) from error
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The parts of the configuration that the loop reads."""
+
+    train: TrainConfig
+    optim: OptimConfig
+    losses: LossConfig
+    eval: EvalConfig
+    seed: int

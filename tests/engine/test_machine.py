@@ -1,0 +1,64 @@
+from __future__ import annotations
+
+import logging
+
+import pytest
+import torch
+from tests.factory import tiny_loaded
+
+from segtune.core.errors import ConfigError
+from segtune.engine.config import OptimConfig, TrainConfig
+from segtune.engine.machine import prepare_machine, require_float32
+from segtune.models.config import TrainSettings
+
+CPU = torch.device("cpu")
+
+
+def test_fp16_on_a_cpu_is_refused():
+    with pytest.raises(ConfigError, match="fp16 needs an accelerator") as caught:
+        prepare_machine(TrainConfig(precision="fp16"), OptimConfig(), CPU)
+    assert caught.value.exit_code == 2
+    assert "train.precision=fp32" in caught.value.fix
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_the_others_are_not(precision):
+    prepare_machine(TrainConfig(precision=precision), OptimConfig(), CPU)
+
+
+def test_bf16_is_refused_on_a_gpu_without_it(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: False)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "GeForce 8800")
+    with pytest.raises(ConfigError, match="no bf16") as caught:
+        prepare_machine(TrainConfig(precision="bf16"), OptimConfig(), torch.device("cuda"))
+    assert caught.value.found == "GeForce 8800"
+
+
+@pytest.fixture
+def _switches():
+    """The switches of TF32, put back afterwards."""
+    places = (torch.backends.cuda.matmul, torch.backends.cudnn)
+    before = [place.allow_tf32 for place in places]
+    yield
+    for place, value in zip(places, before, strict=True):
+        place.allow_tf32 = value
+
+
+@pytest.mark.usefixtures("_switches")
+@pytest.mark.parametrize("wanted", [True, False])
+def test_tf32_reaches_torch_where_there_is_a_gpu(wanted, caplog):
+    torch.backends.cuda.matmul.allow_tf32 = not wanted
+    with caplog.at_level(logging.WARNING):
+        prepare_machine(TrainConfig(tf32=wanted), OptimConfig(), CPU)
+    assert torch.backends.cuda.matmul.allow_tf32 is not wanted
+    assert ("changes nothing here" in caplog.text) == wanted
+    prepare_machine(TrainConfig(tf32=wanted), OptimConfig(), torch.device("cuda"))
+    assert (torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32) == (wanted, wanted)
+
+
+def test_with_fp16_what_trains_is_float32():
+    require_float32(tiny_loaded(dtype="bfloat16").model)  # adapters are float32 over any base
+    whole = TrainSettings(llm="full", embeddings="full")
+    with pytest.raises(ConfigError, match="must be float32") as caught:
+        require_float32(tiny_loaded(dtype="bfloat16", train=whole).model)
+    assert "llm in bfloat16" in caught.value.found

@@ -1,0 +1,190 @@
+"""Whole runs in this process, of a second each: what outlives a step, an epoch and an interruption."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+from tests.factory import tiny_base
+
+from segtune import experiment
+from segtune.config import ExperimentConfig, load_recipe
+from segtune.core.errors import ConfigError, Interrupted
+from segtune.core.files import read_json, read_jsonl
+from segtune.engine import loop
+from segtune.engine.checkpoint import load_training, open_checkpoint
+
+TENSORS = ("trained.safetensors", "adapter_model.safetensors")
+TIMES = ("iter_per_sec", "avg_iter_time", "epoch_time", "peak_memory_gb")
+
+# Everything that has a state of its own, with accumulation, rates of components and a validation every other epoch.
+WATCHING = (
+    "optim.schedule=plateau", "optim.plateau_metric=val_accuracy", "optim.plateau_patience=1",
+    "optim.rates={mask_decoder: 2e-3}", "train.ema=0.9", "train.keep=2", "train.accumulate=2",
+    "train.early_stopping={metric: val_emission_rate, patience: 2}", "train.best=val_loss", "train.epochs=12",
+    "train.validate_every=2",
+)  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def _place(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A directory that all of these share, so that the scenes are drawn once; no accelerator."""
+    monkeypatch.chdir(tmp_path_factory.getbasetemp())
+    monkeypatch.setenv("ACCELERATE_USE_CPU", "true")
+
+
+def config(name: str, *settings: str) -> ExperimentConfig:
+    """A run of two epochs over eight images."""
+    return load_recipe("quickstart", [
+        "data.train=synth:scenes@train", "data.val=synth:scenes@val", "data.synth={scenes: 12, seed: 3}",
+        f"model.base={tiny_base()}", "model.train={llm: lora, embeddings: frozen}", "data.queries_per_image=1",
+        "train={epochs: 2, batch_size: 2, log_every: 1, validate_every: 1, best: val_gIoU}", "losses.ce=1.0",
+        "optim={lr: 5e-3, warmup_steps: 2}", "eval={final: false, before: false, max_new_tokens: 3, batch_size: 4}",
+        f"run={{name: {name}, threads: 1}}", *settings,
+    ])  # fmt: skip
+
+
+def _interrupted(monkeypatch: pytest.MonkeyPatch, name: str, *settings: str, after: int) -> Path:
+    """A run that gets SIGTERM during a step, and is resumed in its directory by the caller."""
+    own, made = loop.train_step, 0
+
+    def step(*arguments, **named):
+        nonlocal made
+        made += 1
+        if made == after:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return own(*arguments, **named)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "train_step", step)
+        with pytest.raises(Interrupted):
+            experiment.train(config(name, *settings))
+    return Path("runs") / name
+
+
+def _history(run: Path) -> dict:
+    history = read_json(run / "training_history.json")
+    return {
+        part: [{k: v for k, v in row.items() if k not in TIMES} for row in history[part]] for part in ("train", "val")
+    }
+
+
+@pytest.fixture(scope="module")
+def watched(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An uninterrupted run with all that has a state; only read it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(tmp_path_factory.getbasetemp())
+        patch.setenv("ACCELERATE_USE_CPU", "true")
+        return experiment.train(config("straight", *WATCHING)).path.absolute()
+
+
+# in the middle of an epoch, in its last window, and after the plateau has lowered the rate
+@pytest.mark.parametrize("after", [3, 4, 13])
+def test_resumed_is_uninterrupted_whatever_has_a_state(after: int, watched: Path, monkeypatch) -> None:
+    run = _interrupted(monkeypatch, f"stopped-{after}", *WATCHING, after=after)
+    assert read_json(run / "checkpoints/last/trainer_state.json")["step"] == after
+    experiment.resume(run)
+    names = sorted(path.name for path in (watched / "checkpoints").iterdir())
+    assert names == sorted(path.name for path in (run / "checkpoints").iterdir())
+    for name in names:
+        extra = ("optimizer.safetensors", "ema.safetensors") if name == "last" else ()
+        for file in (*TENSORS, *extra):
+            ours, theirs = (load_file(place / "checkpoints" / name / file) for place in (run, watched))
+            assert ours.keys() == theirs.keys()
+            assert all(np.array_equal(ours[key], theirs[key]) for key in ours), f"{name}/{file}"
+    assert _history(run) == _history(watched)
+    assert read_jsonl(run / "metrics.jsonl") == read_jsonl(watched / "metrics.jsonl")
+    states = [load_training(open_checkpoint(place / "checkpoints" / "last"))[1] for place in (run, watched)]
+    for state in states:
+        assert state.pop("tracker") is None
+    assert states[0] == states[1]
+
+
+def test_a_plateau_lowers_the_rate_by_what_the_history_says(watched: Path) -> None:
+    history = read_json(watched / "training_history.json")
+    best, reductions, wanted = -1.0, 0, []
+    values = {row["epoch"]: row["val_accuracy"] for row in history["val"]}
+    for epoch in range(1, len(history["train"]) + 1):
+        wanted.append(5e-3 * 0.5**reductions)
+        if epoch in values:
+            reductions += values[epoch] <= best
+            best = max(best, values[epoch])
+    assert wanted[-1] < wanted[0]
+    assert [row["lr"] for row in history["train"]][1:] == pytest.approx(wanted[1:])  # the first is a warm-up
+
+
+def test_early_stopping_counts_validations(watched: Path) -> None:
+    history = read_json(watched / "training_history.json")
+    rates = [row["val_emission_rate"] for row in history["val"]]
+    stalls = [max(rates[:i], default=-1.0) >= value for i, value in enumerate(rates)]
+    first = next((i for i in range(1, len(stalls)) if stalls[i - 1] and stalls[i]), len(stalls) - 1)
+    assert len(rates) == first + 1 < 6
+    assert len(history["train"]) == 2 * len(rates) == history["val"][-1]["epoch"]
+
+
+def test_a_plateau_on_a_metric_of_training_needs_no_validation(capsys: pytest.CaptureFixture[str]) -> None:
+    settings = ("data.val=null", "optim.schedule=plateau", "optim.plateau_metric=precision", "optim.plateau_patience=1",
+                "train.early_stopping={metric: recall, patience: 1, min_gain: 1.0}", "train.epochs=5")  # fmt: skip
+    run = experiment.train(config("unvalidated", *settings))
+    assert len(_history(run.path)["train"]) == 2  # no recall gains more than 1
+    assert "stopped early: recall had no gain in 1 values" in capsys.readouterr().out
+
+
+def test_a_run_that_stopped_early_is_complete(watched: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = (watched / "checkpoints/last/manifest.json").stat().st_mtime_ns
+    experiment.resume(watched)
+    assert "is complete" in capsys.readouterr().out
+    assert (watched / "checkpoints/last/manifest.json").stat().st_mtime_ns == before
+
+
+def test_the_newest_epochs_are_kept_besides_last_and_best(watched: Path) -> None:
+    epochs = len(read_json(watched / "training_history.json")["train"])
+    kept = sorted(path.name for path in (watched / "checkpoints").iterdir())
+    assert kept == ["best", f"epoch-{epochs - 1:04}", f"epoch-{epochs:04}", "last"]
+    about = open_checkpoint(watched / "checkpoints" / kept[2]).about
+    assert (about["epoch"], about["step"]) == (epochs, 2 * epochs)
+
+
+def test_every_epoch_has_its_metrics_in_a_file(watched: Path) -> None:
+    history = read_json(watched / "training_history.json")
+    validated = {row["epoch"]: row for row in history["val"]}
+    for row in history["train"]:
+        file = read_json(watched / f"metrics_epoch_{row['epoch']}.json")
+        assert file == {**row, **validated.get(row["epoch"], {})}
+        assert {"lr", "iter_per_sec", "avg_iter_time", "epoch_time", "peak_memory_gb"} <= file.keys()
+
+
+def test_best_has_the_averaged_weights_and_last_has_both(watched: Path) -> None:
+    newest = sorted((watched / "checkpoints").glob("epoch-*"))[-1]
+    averages = load_file(watched / "checkpoints/last/ema.safetensors")
+    raw, averaged = (load_file(place / TENSORS[0]) for place in (watched / "checkpoints/last", newest))
+    names = averages.keys() & averaged.keys()
+    assert names
+    assert all(np.array_equal(averages[name], averaged[name]) for name in names)
+    assert any(not np.array_equal(raw[name], averaged[name]) for name in names)
+
+
+def test_without_averages_nothing_of_them_is_there() -> None:
+    run = experiment.train(config("plain", "train.epochs=1", "optim.schedule=exponential"))
+    assert not (run.path / "checkpoints/last/ema.safetensors").exists()
+    assert sorted(path.name for path in (run.path / "checkpoints").iterdir()) == ["best", "last"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (["train.precision=fp16"], "fp16 needs an accelerator"),
+        (["optim.rates={mask_decoders: 1e-3}"], "did you mean mask_decoder?"),
+        (["train.gradient_checkpointing=99"], "more layers than the language model has"),
+    ],
+)
+def test_what_cannot_be_done_is_told_before_training(settings: list[str], message: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        experiment.train(config("refused", *settings))
+    assert message in str(caught.value)
+    assert caught.value.exit_code == 2
+    assert not Path("runs/refused").exists()
