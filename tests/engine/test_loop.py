@@ -43,7 +43,7 @@ def test_a_validation_row_is_the_same_however_it_is_cut(space: str) -> None:
 
 def test_progress_shows_the_terms_that_have_a_weight() -> None:
     loaded, shown = tiny_loaded(), []
-    progress: Any = SimpleNamespace(step=lambda epoch, facts: shown.append(facts))
+    progress: Any = SimpleNamespace(step=lambda epoch, facts, memory: shown.append(facts))
     for losses in (LossConfig(), LossConfig(iou=1.0)):
         trainer = _trainer(loaded, losses, [])
         terms = {name: torch.tensor(1.0) for name in ("loss", *losses.terms)}
