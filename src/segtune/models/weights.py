@@ -21,10 +21,11 @@ from transformers import AutoConfig, AutoProcessor, LlavaForConditionalGeneratio
 from segtune.core.errors import CheckpointError
 from segtune.core.files import read_json
 from segtune.core.input_spec import SEG_TOKEN, ConversationConfig, InputSpec, PixelSpec
-from segtune.models.adapters import add_adapters
-from segtune.models.bridge import Connector, SegProjection
+from segtune.models.adapters import add_adapters, add_mask_adapters
+from segtune.models.bridge import Connector, QueryTokens, SegProjection
 from segtune.models.config import ModelConfig
 from segtune.models.mask_decoder import SamMaskModel
+from segtune.models.quantize import quantize_loaded, reading_options, require_bitsandbytes
 from segtune.models.reasoning import ReasoningSegmenter
 from segtune.models.trainable import BRIDGE, apply_trainable, canonical_name, component_of
 from segtune.models.vlm import LlavaAdapter
@@ -96,29 +97,37 @@ def load_parts(config: ModelConfig, conversation: ConversationConfig | None = No
 
     Raises:
         CheckpointError: A file is missing or damaged, or weights do not fit.
+        ConfigError: Something should be quantised, and bitsandbytes is not installed.
     """
+    require_bitsandbytes(config.quantize)
     bridge: dict[str, torch.Tensor] = {}
     vlm_path, sam_path = config.vlm, config.mask_model
     if config.base:
         directory = base_directory(config.base)
         vlm_path, sam_path = str(directory / "vlm"), str(directory / "mask_model")
+        facts = base_facts(directory)
         bridge = _read_safetensors(directory / "segmentation.safetensors")
-        conversation = conversation or ConversationConfig.model_validate(base_facts(directory)["conversation"])
+        bridge = fitting_bridge(bridge, facts.get("prompting", "seg_state"), config)
+        conversation = conversation or ConversationConfig.model_validate(facts["conversation"])
     assert vlm_path is not None
     assert sam_path is not None
     dtype = getattr(torch, config.dtype)
-    llava = load_pretrained(LlavaForConditionalGeneration, vlm_path, dtype)
+    options = reading_options(config.quantize.llm, dtype)
+    llava = load_pretrained(LlavaForConditionalGeneration, vlm_path, dtype, options=options)
     # With shared features the image encoder is dropped, and a base exported from such a model has none.
     unneeded = "vision_encoder." if config.mask_features == "shared" else None
     sam = load_pretrained(SamModel, sam_path, torch.float32, unneeded=unneeded)
     processor = _guarded(lambda: AutoProcessor.from_pretrained(vlm_path, backend="pil"), vlm_path)
     sam_processor = _guarded(lambda: SamImageProcessorPil.from_pretrained(sam_path), sam_path)
     ensure_seg_token(llava, processor.tokenizer)
+    quantize_loaded(llava, sam, config.quantize, dtype)
     spec = input_spec(llava, processor, sam, sam_processor, config, conversation or ConversationConfig())
     return Parts(llava, sam, processor, sam_processor, spec, bridge)
 
 
-def load_pretrained(cls: Any, path: str, dtype: torch.dtype, *, unneeded: str | None = None) -> Any:
+def load_pretrained(
+    cls: Any, path: str, dtype: torch.dtype, *, unneeded: str | None = None, options: dict[str, Any] | None = None
+) -> Any:
     """`from_pretrained`, strictly.
 
     Args:
@@ -126,6 +135,7 @@ def load_pretrained(cls: Any, path: str, dtype: torch.dtype, *, unneeded: str | 
         path: Hub id or directory.
         dtype: Of the weights.
         unneeded: Prefix of weights that may be missing because nobody will use them.
+        options: Further arguments for `from_pretrained`.
 
     Raises:
         CheckpointError: Something is missing, unexpected or of another shape; the names are given.
@@ -141,7 +151,7 @@ def load_pretrained(cls: Any, path: str, dtype: torch.dtype, *, unneeded: str | 
     model, info = _guarded(
         lambda: cls.from_pretrained(
             path, config=config, dtype=dtype, output_loading_info=True, use_safetensors=True,
-            ignore_mismatched_sizes=True,
+            ignore_mismatched_sizes=True, **(options or {}),
         ),
         path,
     )  # fmt: skip
@@ -243,11 +253,17 @@ def assemble(parts: Parts, config: ModelConfig) -> ReasoningSegmenter:
     seg_id = int(tokenizer.convert_tokens_to_ids(SEG_TOKEN))
     adapter, mask_model = LlavaAdapter(parts.llava), SamMaskModel(parts.sam)
     with torch.device(parts.llava.device):
-        projection = SegProjection(adapter.width, mask_model.width, config.seg_hidden)
+        projection: SegProjection | QueryTokens
+        if config.prompting == "seg_state":
+            projection = SegProjection(adapter.width, mask_model.width, config.seg_hidden)
+        else:
+            projection = QueryTokens(adapter.width, mask_model.width, config.prompt_tokens, config.seg_hidden)
         connector = None
         if config.mask_features == "shared":
             connector = Connector(adapter.tower_width, mask_model.width, mask_model.grid)
             mask_model.drop_encoder()
+        elif config.train.mask_encoder == "lora":
+            parts.sam.vision_encoder = add_mask_adapters(parts.sam.vision_encoder, config.lora)
     _load_bridge(projection, "seg_projection.", parts.bridge)
     if connector is not None:
         _load_bridge(connector, "connector.", parts.bridge)
@@ -257,6 +273,19 @@ def assemble(parts: Parts, config: ModelConfig) -> ReasoningSegmenter:
     )
     apply_trainable(model, config.train)
     return model
+
+
+def fitting_bridge(bridge: dict[str, torch.Tensor], prompting: str, config: ModelConfig) -> dict[str, torch.Tensor]:
+    """The part of a base's bridge that a model can use: prompts made in another way start afresh.
+
+    Args:
+        bridge: `seg_projection.*` and `connector.*`.
+        prompting: How the base makes prompts.
+        config: Of the model to come.
+    """
+    if prompting == config.prompting:
+        return bridge
+    return {name: value for name, value in bridge.items() if not name.startswith("seg_projection.")}
 
 
 def _load_bridge(module: nn.Module, prefix: str, bridge: dict[str, torch.Tensor]) -> None:
@@ -270,7 +299,7 @@ def _load_bridge(module: nn.Module, prefix: str, bridge: dict[str, torch.Tensor]
         raise CheckpointError(
             f"the base's {prefix.rstrip('.')} does not fit this model",
             expected=str(expected), found=str(found),
-            fix="set model.seg_hidden as the base has it, or start from parts instead of this base",
+            fix="set model.seg_hidden and model.prompt_tokens as the base has them, or start from parts instead",
         )  # fmt: skip
     module.load_state_dict(state)
 
