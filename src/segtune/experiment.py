@@ -279,7 +279,7 @@ def _fit(
         load_optimizer_state(loaded.model, optimizer, optimizer_tensors, where)
     settings = Settings(config.train, config.optim, config.losses, config.eval, config.run.seed)
     about = {
-        "model": config.model.model_dump(mode="json"), "base": config.model.base or config.model.vlm,
+        "model": config.model.model_dump(mode="json"), "base": config.model.start,
         "fingerprint": loaded.fingerprint, "conversation": loaded.conversation.wording.model_dump(mode="json"),
     }  # fmt: skip
     Trainer(

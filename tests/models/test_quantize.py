@@ -158,6 +158,23 @@ def test_what_trains_has_32_bits_and_what_is_frozen_is_not_widened():
 
 
 @needs_bitsandbytes
+@pytest.mark.parametrize("autocast", [False, True])
+def test_16_and_32_bits_meet_in_training_and_prediction(autocast):
+    train = TrainSettings(projector="full", vision_tower="lora", mask_encoder="lora")
+    loaded = tiny_loaded(quantize=EVERYTHING, dtype="bfloat16", train=train)
+    batch = batch_of(loaded, groups(2))
+    with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+        train_mode(loaded.model)
+        output = loaded.model(batch)
+        (output.masks.logits.square().mean() + output.answer_logits.float().square().mean()).backward()
+        loaded.model.eval().generate(batch, max_new_tokens=2)
+    trained = {n: p for n, p in loaded.model.named_parameters() if p.requires_grad}
+    assert {p.dtype for p in trained.values()} == {torch.float32}
+    reached = {component_of(n) for n, p in trained.items() if p.grad is not None and bool(p.grad.any())}
+    assert reached >= {"lora", "vision_lora", "mask_lora", "projector", "seg_token", "seg_projection", "mask_decoder"}
+
+
+@needs_bitsandbytes
 @pytest.mark.parametrize("bits", ["4bit", "8bit"])
 def test_the_table_counts_weights_and_bytes(bits):
     loaded = tiny_loaded(quantize={"llm": bits, "vision_tower": bits})

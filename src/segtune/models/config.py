@@ -64,6 +64,8 @@ class ModelConfig(Config):
 
     base: str | None = Field(None, description="where to start: segtune/tiny, a run, a checkpoint directory")
     vlm: str | None = Field(None, description="LLaVA checkpoint: hub id or directory, where there is no base")
+    vision: str | None = Field(None, description="instead of vlm, with language: a CLIP; a fresh projector joins them")
+    language: str | None = Field(None, description="instead of vlm, with vision: a causal language model")
     mask_model: str | None = Field(None, description="SAM checkpoint: hub id or directory, where there is no base")
     mask_features: Literal["encoder", "shared"] = Field(
         "encoder", description="the decoder's image features: SAM's own encoder, or the tower's through a connector"
@@ -79,14 +81,26 @@ class ModelConfig(Config):
     lora: LoraSettings = LoraSettings()
     train: TrainSettings = TrainSettings()
 
+    @property
+    def start(self) -> str:
+        """What it starts from, in a word for people and files."""
+        return self.base or self.vlm or f"{self.vision} + {self.language}"
+
     @model_validator(mode="after")
     def _one_start(self) -> Self:
-        if self.base and (self.vlm or self.mask_model):
+        pair = bool(self.vision or self.language)
+        if self.base and (self.vlm or self.mask_model or pair):
             raise ValueError("give either model.base, or model.vlm with model.mask_model, not both")
-        if bool(self.vlm) != bool(self.mask_model):
+        if self.vlm and pair:
+            raise ValueError("give either model.vlm, or model.vision with model.language, not both")
+        if pair and not (self.vision and self.language):
+            raise ValueError("model.vision and model.language go together: one of them is missing")
+        if bool(self.vlm or pair) != bool(self.mask_model):
             raise ValueError("model.vlm and model.mask_model go together: one of them is missing")
-        if not (self.base or self.vlm):
+        if not (self.base or self.vlm or pair):
             raise ValueError("give model.base (segtune/tiny, a run, a checkpoint), or model.vlm and model.mask_model")
+        if pair and self.train.projector != "full":
+            raise ValueError("model.vision and model.language get a fresh projector: set model.train.projector=full")
         return self
 
     @model_validator(mode="after")
