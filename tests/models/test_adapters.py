@@ -50,6 +50,10 @@ def test_all_targets_by_one_word():
     assert [n for n, _ in named.named_parameters()] == [n for n, _ in short.named_parameters()]
 
 
+def test_one_target_needs_no_brackets():
+    assert LoraSettings.model_validate({"targets": "q_proj"}).targets == ("q_proj",)
+
+
 def test_adapters_in_both_encoders_alone():
     train = NOTHING_TRAINS.model_copy(update={"vision_tower": "lora", "mask_encoder": "lora"})
     loaded = tiny_loaded(train=train, lora=LoraSettings(vision_targets=("q_proj", "fc1"), dropout=0.0))

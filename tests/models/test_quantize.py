@@ -212,8 +212,13 @@ def test_an_exported_model_answers_as_the_quantised_one_did(tmp_path):
 
 
 @needs_bitsandbytes
-def test_an_exported_4_bit_model_is_exact(tmp_path):
-    loaded = tiny_loaded(quantize={"llm": "4bit", "mask_encoder": "4bit"}, lora={"dropout": 0.0, "dora": True})
+@pytest.mark.parametrize("llm", ["lora", "frozen"])
+def test_an_exported_4_bit_model_is_exact(llm, tmp_path):
+    loaded = tiny_loaded(
+        train=TrainSettings(llm=llm),
+        quantize={"llm": "4bit", "mask_encoder": "4bit"},
+        lora={"dropout": 0.0, "dora": True},
+    )
     _train(loaded, 2)
     before = _output(loaded)
     export_base(loaded, tmp_path / "base")
@@ -248,6 +253,23 @@ def test_widened_weights_are_what_the_layer_multiplies_with(bits):
     assert type(llava.model.language_model.layers[0].mlp.up_proj) is nn.Linear
     torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-4 if bits == "4bit" else 2e-2)
     assert not hasattr(llava.config, "quantization_config")
+
+
+@needs_bitsandbytes
+@pytest.mark.parametrize("used", [False, True])
+def test_8_bit_layers_move_whole(used):
+    """What PyTorch does on the way to another device, on one: every weight gets other memory."""
+    loaded = tiny_loaded(quantize={"llm": "8bit", "vision_tower": "8bit"})
+    wanted = _output(tiny_loaded(quantize={"llm": "8bit", "vision_tower": "8bit"}))
+    if used:
+        _output(loaded)
+    loaded.model._apply(lambda tensor: tensor.clone())
+    layers = [module for module in loaded.model.modules() if bits_of(module) == "8bit"]
+    assert layers
+    for layer in layers:
+        kept = [keeper.CB for keeper in (layer.weight, layer.state) if keeper.CB is not None]
+        assert [codes.data_ptr() for codes in kept] == [layer.weight.data_ptr()]
+    _assert_same(_output(loaded), wanted, rtol=0, atol=0)
 
 
 @needs_bitsandbytes

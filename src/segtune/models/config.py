@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from segtune.core.config import Config
 
@@ -31,6 +31,11 @@ class LoraSettings(Config):
     mask_targets: Targets = Field(("qkv",), description="layers of the mask encoder, or all")
     rank_stabilised: bool = Field(False, description="multiply by alpha / sqrt(r) instead (arXiv 2312.03732)")
     dora: bool = Field(False, description="train the length of each weight row apart from its direction (2402.09353)")
+
+    @field_validator("targets", "vision_targets", "mask_targets", mode="before")
+    @classmethod
+    def _one_name_is_a_list(cls, value: Any) -> Any:
+        return (value,) if isinstance(value, str) and value != "all" else value
 
 
 class QuantizeSettings(Config):

@@ -9,7 +9,6 @@ and a checkpoint the same fingerprint, on every machine.
 from __future__ import annotations
 
 import importlib.util
-import logging
 import math
 from typing import Any
 
@@ -51,8 +50,6 @@ def require_bitsandbytes(settings: QuantizeSettings) -> None:
             fix='pip install "segtune[quant]", in a clone pip install -c constraints.txt -e ".[quant]"; '
             "or set these keys to none",
         )  # fmt: skip
-    # Per layer it says that inputs become float16 (LLM.int8 is made so), and at import that it has no faster kernels.
-    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
 
 
 def reading_options(bits: Bits, compute: torch.dtype) -> dict[str, Any]:
@@ -133,6 +130,20 @@ def bits_of(module: nn.Module) -> Bits:
     """How many bits a layer's own weight has; `none` where it is not quantised (or is that of a layer inside)."""
     weight = module._parameters.get("weight")
     return _BITS_BY_CLASS.get(type(weight).__name__, "none")
+
+
+def follow_device(model: nn.Module) -> None:
+    """Takes along what an 8-bit layer keeps beside its weight, after PyTorch has moved the weight.
+
+    bitsandbytes moves it only when the layer itself is told to move, and would compute with what stayed behind.
+    """
+    for module in model.modules():
+        if bits_of(module) == "8bit":
+            weight: Any = module.weight
+            state: Any = module.state
+            for keeper in (weight, state):  # the first before the first forward, the second after it
+                if keeper.CB is not None:
+                    keeper.CB, keeper.SCB = weight.data, keeper.SCB.to(weight.device)
 
 
 def _assert_as_declared(llava: nn.Module, sam: nn.Module, settings: QuantizeSettings) -> None:

@@ -5,6 +5,9 @@ The forward is the same in training, evaluation and prediction; whoever wants a 
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Self
+
 import torch
 from torch import Tensor, nn
 from transformers import DynamicCache
@@ -13,6 +16,7 @@ from segtune.core.types import Batch, Generation, ImageFeatures, Images, Masks, 
 from segtune.models.bridge import Connector, QueryTokens, SegProjection
 from segtune.models.mask_decoder import SamMaskModel
 from segtune.models.packing import pack
+from segtune.models.quantize import follow_device
 from segtune.models.vlm import LlavaAdapter
 from segtune.ops.tokens import SegPositions, answer_positions, seg_positions
 
@@ -43,6 +47,11 @@ class ReasoningSegmenter(nn.Module):
         self.vlm, self.mask_model = vlm, mask_model
         self.seg_projection, self.connector = seg_projection, connector
         self.seg_id, self.eos_id = seg_id, eos_id
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        super()._apply(fn, recurse)
+        follow_device(self)
+        return self
 
     def encode_images(self, images: Images) -> ImageFeatures:
         """Encodes every picture of a batch exactly once.

@@ -42,7 +42,7 @@ BRIDGE = ("seg_projection", "connector")
 
 _LORA_OF = {"lora": "llm", "vision_lora": "vision_tower", "mask_lora": "mask_encoder"}
 
-COMPONENTS = tuple(dict.fromkeys(component for _, component in _COMPONENT_BY_PATTERN))
+COMPONENTS = tuple(dict.fromkeys((*_LORA_OF, *(component for _, component in _COMPONENT_BY_PATTERN))))
 
 
 def canonical_name(name: str) -> str:
