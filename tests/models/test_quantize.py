@@ -68,7 +68,9 @@ def _widths(loaded: Loaded) -> dict[str, set[str]]:
 
 
 @needs_bitsandbytes
-@pytest.mark.parametrize("settings", [LANGUAGE, {"llm": "8bit"}, EVERYTHING, {"vision_tower": "4bit"}])
+@pytest.mark.parametrize(
+    "settings", [LANGUAGE, {"llm": "8bit"}, EVERYTHING, {"vision_tower": "4bit"}, {"mask_encoder": "8bit"}]
+)
 def test_only_what_was_asked_for_is_quantised(settings):
     loaded = tiny_loaded(quantize=settings)
     for component, bits in _widths(loaded).items():

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import importlib.util
 import math
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -114,6 +116,7 @@ def _quantized(linear: nn.Linear, bits: Bits, compute: torch.dtype) -> nn.Linear
     if bits == "8bit":
         new = bnb.nn.Linear8bitLt(*sizes, has_fp16_weights=False, threshold=6.0, device="meta")
         new.weight = bnb.nn.Int8Params(weight, requires_grad=False, has_fp16_weights=False)
+        new.forward = partial(_by_rows, new.forward)  # type: ignore[method-assign]
     else:
         new = bnb.nn.Linear4bit(
             *sizes, compute_dtype=compute, compress_statistics=True, quant_type="nf4", device="meta"
@@ -124,6 +127,11 @@ def _quantized(linear: nn.Linear, bits: Bits, compute: torch.dtype) -> nn.Linear
     new.bias = linear.bias
     new.weight = new.weight.to(weight.device)  # what quantises, on every device but meta
     return new.train(linear.training)
+
+
+def _by_rows(forward: Callable[[Tensor], Tensor], states: Tensor) -> Tensor:
+    """Calls an 8-bit layer with a matrix: in evaluation it fails on the `[B, h, w, C]` of SAM's encoder."""
+    return forward(states.flatten(0, -2)).unflatten(0, states.shape[:-1])
 
 
 def bits_of(module: nn.Module) -> Bits:
