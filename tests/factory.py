@@ -69,9 +69,9 @@ def tiny_loaded(
     return loaded
 
 
-def plain_loaded(mask_features: str = "encoder") -> Loaded:
+def plain_loaded(mask_features: str = "encoder", **changes: object) -> Loaded:
     """A tiny model without any adapter, nothing of which trains."""
-    return tiny_loaded(mask_features, NOTHING_TRAINS)
+    return tiny_loaded(mask_features, NOTHING_TRAINS, **changes)
 
 
 def group(seed: int, *, size: tuple[int, int] = (60, 90), queries: int = 2, ignore: bool = True) -> Group:

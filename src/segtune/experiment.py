@@ -301,7 +301,7 @@ def _fit(
             ema.load(load_averages(checkpoint), str(checkpoint.path))
     settings = Settings(config.train, config.optim, config.losses, config.eval, config.run.seed)
     about = {
-        "model": config.model.model_dump(mode="json"), "base": config.model.base or config.model.vlm,
+        "model": config.model.model_dump(mode="json"), "base": config.model.start,
         "fingerprint": loaded.fingerprint, "conversation": loaded.conversation.wording.model_dump(mode="json"),
     }  # fmt: skip
     prepared = session.accelerator.prepare_optimizer(optimizer, device_placement=False)  # fp16: with its scaler

@@ -37,6 +37,17 @@ def lora(width: int, rank: int, layers: int, targets: int) -> int:
     return layers * targets * 2 * rank * width
 
 
+def nf4(weights: int) -> int:
+    """Bytes of weights in NF4: half a byte each, one for the scale of 64, four for the scale of 256 scales."""
+    return weights // 2 + weights // 64 + 4 * -(-(weights // 64) // 256)
+
+
+def query_tokens(width: int, prompt: int, count: int, hidden: int) -> int:
+    """K tokens, attention over states of the language model at the prompt's width, a norm, Linear, ReLU, Linear."""
+    attention = prompt * prompt + 2 * width * prompt + 3 * prompt + linear(prompt, prompt)
+    return count * prompt + attention + norm(prompt) + linear(prompt, hidden) + linear(hidden, prompt)
+
+
 def seg_projection(width: int, hidden: int, prompt: int) -> int:
     """Linear, ReLU, Linear."""
     return linear(width, hidden) + linear(hidden, prompt)

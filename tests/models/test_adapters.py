@@ -4,19 +4,19 @@ import pytest
 import torch
 from accelerate import Accelerator
 from peft.tuners.lora import LoraLayer
-from tests.factory import LAYERS, NO_DROPOUT, ROWS, batch_of, groups, plain_loaded, tiny_loaded
+from tests.factory import LAYERS, LLAVA, NO_DROPOUT, ROWS, SAM, batch_of, groups, plain_loaded, tiny_loaded
 from tests.models.counts import TINY
 from torch import nn
 
 from segtune.core.errors import CheckpointError, ConfigError
 from segtune.engine.config import OptimConfig
-from segtune.engine.loading import NOTHING_TRAINS
+from segtune.engine.loading import NOTHING_TRAINS, folded
 from segtune.engine.optim import build_optimizer
 from segtune.engine.step import train_step
 from segtune.losses.config import LossConfig
 from segtune.models.adapters import adapter_state, load_adapter_state, merge_adapters
-from segtune.models.config import LoraSettings
-from segtune.models.trainable import train_mode
+from segtune.models.config import LoraSettings, TrainSettings
+from segtune.models.trainable import component_of, train_mode
 
 EVERY_TARGET = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 
@@ -43,6 +43,55 @@ def test_adapters_stand_in_the_language_model_and_nowhere_else(targets):
         projections = [m for name, m in part.named_modules() if name.endswith(("q_proj", "v_proj"))]
         assert projections
         assert all(type(module) is nn.Linear for module in projections)
+
+
+def test_all_targets_by_one_word():
+    named, short = (tiny_loaded(lora=LoraSettings(targets=t, dropout=0.0)).model for t in (EVERY_TARGET, "all"))
+    assert [n for n, _ in named.named_parameters()] == [n for n, _ in short.named_parameters()]
+
+
+def test_one_target_needs_no_brackets():
+    assert LoraSettings.model_validate({"targets": "q_proj"}).targets == ("q_proj",)
+
+
+def test_adapters_in_both_encoders_alone():
+    train = NOTHING_TRAINS.model_copy(update={"vision_tower": "lora", "mask_encoder": "lora"})
+    loaded = tiny_loaded(train=train, lora=LoraSettings(vision_targets=("q_proj", "fc1"), dropout=0.0))
+    adapted = [name for name, module in loaded.model.named_modules() if isinstance(module, LoraLayer)]
+    towers = LLAVA.vision_config.num_hidden_layers, SAM.vision_config.num_hidden_layers
+    assert [sum(part in name for name in adapted) for part in ("vision_tower.", "sam.vision_encoder.")] == [
+        2 * towers[0],
+        towers[1],
+    ]
+    assert not any("language_model" in name for name in adapted)
+    _step(loaded)
+    moved = {component_of(n) for n, p in loaded.model.named_parameters() if "lora_B" in n and bool(p.detach().any())}
+    assert moved == {"vision_lora", "mask_lora"}
+    batch = batch_of(loaded, groups(2))
+    with torch.no_grad():
+        before = loaded.model(batch)
+        loaded.model.vlm.vlm, sam = folded(loaded)
+        after = loaded.model(batch)
+    assert sam is loaded.model.mask_model.sam
+    assert not any("lora_" in name for name, _ in loaded.model.named_parameters())
+    torch.testing.assert_close(after.masks.logits, before.masks.logits, rtol=1e-4, atol=1e-3)
+
+
+def test_rank_stabilised_adapters_are_scaled_by_the_root_of_the_rank():
+    for stabilised, scale in ((False, 16.0 / 4), (True, 16.0 / 2)):
+        settings = LoraSettings(r=4, alpha=16.0, rank_stabilised=stabilised)
+        layers = [m for m in tiny_loaded(lora=settings).model.modules() if isinstance(m, LoraLayer)]
+        assert {layer.scaling["default"] for layer in layers} == {scale}
+
+
+@pytest.mark.parametrize(
+    ("part", "key", "known"), [("vision_tower", "vision_targets", "fc1"), ("mask_encoder", "mask_targets", "qkv")]
+)
+def test_targets_that_an_encoder_lacks_are_refused(part, key, known):
+    with pytest.raises(ConfigError, match="gate_proj") as caught:
+        tiny_loaded(train=TrainSettings(**{part: "lora"}), lora=LoraSettings(**{key: ("gate_proj",)}))
+    assert caught.value.where == f"model.lora.{key}"
+    assert known in caught.value.expected
 
 
 @pytest.mark.parametrize("targets", [("q_prj",), ("q_proj", "fc1"), ("out_proj",), ("qkv",), ("lm_head",)])

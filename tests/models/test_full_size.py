@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import importlib.util
 from functools import cache
 from types import SimpleNamespace
 
 import pytest
 import torch
-from tests.models.counts import FULL, lora
+from tests.models.counts import FULL, lora, nf4, query_tokens
 from transformers import (
     CLIPImageProcessorPil,
     CLIPVisionConfig,
@@ -22,14 +23,20 @@ from transformers import (
     SamVisionConfig,
 )
 
+from segtune.config import load_recipe
 from segtune.core.input_spec import ConversationConfig
 from segtune.core.types import ImageFeatures
 from segtune.models.config import LoraSettings, ModelConfig, TrainSettings
+from segtune.models.quantize import quantize_loaded
 from segtune.models.reasoning import ReasoningSegmenter
 from segtune.models.trainable import component_of, table, table_dict
 from segtune.models.weights import Parts, assemble, ensure_seg_token, fingerprint, input_spec
+from segtune.ops.tokens import SegPositions
 
 SEG_ID = 32002
+needs_bitsandbytes = pytest.mark.skipif(
+    importlib.util.find_spec("bitsandbytes") is None, reason="needs bitsandbytes: pip install 'segtune[quant]'"
+)
 
 
 class HubTokenizer:
@@ -167,8 +174,9 @@ def test_shapes_from_image_to_mask(features):
         )
         logits = model.vlm.head(states[:, -1])
         masks = model.decode_masks(
-            states[:, -1], torch.empty(queries, dtype=torch.long), torch.empty(queries, dtype=torch.long),
-            ImageFeatures(tokens=projected, mask_features=seen),
+            states, square[:, 0, 0],
+            SegPositions(torch.empty(queries, dtype=torch.long), torch.empty(queries, dtype=torch.long)),
+            torch.empty(queries, dtype=torch.long), ImageFeatures(tokens=projected, mask_features=seen),
         )  # fmt: skip
     assert tower.shape == (images, 576, 1024)
     assert projected.shape == (images, 576, 4096)
@@ -189,6 +197,50 @@ def test_four_targets_and_whole_embeddings():
     assert rows["lora"].trainable == lora(4096, 16, 32, 4) == 16_777_216
     assert rows["embeddings"].trainable == 2 * 32064 * 4096
     assert "seg_token" not in rows
+
+
+def test_every_target_in_both_towers():
+    settings = LoraSettings(targets="all", vision_targets="all", mask_targets="all", dora=True)
+    config = ModelConfig(
+        vlm="llava-hf/llava-1.5-7b-hf", mask_model="facebook/sam-vit-base", lora=settings,
+        train=TrainSettings(vision_tower="lora", mask_encoder="lora"),
+    )  # fmt: skip
+    rows = {row.component: row.trainable for row in table(assemble(_parts(config), config))}
+    # rank 8 by the sum of both widths, and the length of every row
+    llama = 8 * (4 * 2 * 4096 + 3 * (4096 + 11008)) + 5 * 4096 + 2 * 11008
+    clip = 8 * (4 * 2 * 1024 + 2 * (1024 + 4096)) + 5 * 1024 + 4096
+    encoder = 8 * (768 + 3 * 768 + 2 * 768 + 2 * (768 + 3072)) + 3 * 768 + 768 + 768 + 3072
+    assert (rows["lora"], rows["vision_lora"], rows["mask_lora"]) == (32 * llama, 24 * clip, 12 * encoder)
+
+
+@needs_bitsandbytes
+def test_the_memory_of_the_qlora_recipe():
+    """LLaVA-1.5-7B in NF4: 4.127 bits a weight of its linear layers, two bytes for all else of the VLM."""
+    recipe = load_recipe("llava15-7b-qlora", ["data.root=x"]).model
+    parts = _parts(recipe)
+    parts.llava.to(torch.bfloat16)
+    quantize_loaded(parts.llava, parts.sam, recipe.quantize, torch.bfloat16)
+    model = assemble(parts, recipe)
+    rows = {row.component: row for row in table(model)}
+    assert {name: row.total for name, row in rows.items()} == {k: v for k, v in FULL.items() if k != "connector"}
+    square, wide = 4096 * 4096, 4096 * 11008
+    norms = 32 * 2 * 4096 + 4096
+    assert rows["llm"].bytes == 32 * (4 * nf4(square) + 3 * nf4(wide)) + 2 * norms
+    assert round(rows["llm"].bytes / 1e9, 3) == 3.341
+    for part in ("embeddings", "projector", "vision_tower"):
+        assert rows[part].bytes == 2 * FULL[part], part
+    for part in ("lora", "seg_token", "seg_projection", "mask_encoder", "prompt_encoder", "mask_decoder"):
+        assert rows[part].bytes == 4 * FULL[part], part
+    trained = {component for component, row in rows.items() if row.trainable}
+    assert trained == {"lora", "seg_token", "seg_projection", "mask_decoder"}
+
+
+def test_query_tokens():
+    config = ModelConfig(
+        vlm="llava-hf/llava-1.5-7b-hf", mask_model="facebook/sam-vit-base", prompting="query_tokens", seg_hidden=512
+    )
+    rows = {row.component: row.total for row in table(assemble(_parts(config), config))}
+    assert rows["seg_projection"] == query_tokens(4096, 256, 4, 512)
 
 
 def test_a_fingerprint_needs_no_weights(features):

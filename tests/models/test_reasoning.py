@@ -25,7 +25,11 @@ from segtune.losses.terms import count, loss_sums, weighted_total
 from segtune.models.trainable import train_mode
 from segtune.ops.geometry import to_original
 
-FEATURES = pytest.mark.parametrize("mask_features", ["encoder", "shared"])
+KINDS = pytest.mark.parametrize(
+    "kind",
+    [{"mask_features": "encoder"}, {"mask_features": "shared"}, {"prompting": "query_tokens", "prompt_tokens": 3}],
+    ids=["encoder", "shared", "query_tokens"],
+)
 CLOSE = {"rtol": 1e-4, "atol": 1e-4}
 
 
@@ -97,9 +101,9 @@ def _calls(loaded: Loaded):
         handle.remove()
 
 
-@FEATURES
-def test_one_forward_in_training_evaluation_and_generation(mask_features, monkeypatch):
-    loaded = tiny_loaded(mask_features)
+@KINDS
+def test_one_forward_in_training_evaluation_and_generation(kind, monkeypatch):
+    loaded = tiny_loaded(**kind)
     model, batch = loaded.model, batch_of(loaded, groups(3), "Sure, it is <SEG>.")
     with torch.no_grad():
         evaluated = model.eval()(batch)
@@ -120,9 +124,9 @@ def test_one_forward_in_training_evaluation_and_generation(mask_features, monkey
     torch.testing.assert_close(generated.masks.scores, evaluated.masks.scores, **CLOSE)
 
 
-@FEATURES
-def test_scoring_and_prediction_show_the_same_masks(mask_features, monkeypatch):
-    loaded = tiny_loaded(mask_features)
+@KINDS
+def test_scoring_and_prediction_show_the_same_masks(kind, monkeypatch):
+    loaded = tiny_loaded(**kind)
     model, wording = loaded.model, loaded.conversation.wording
     texts = [PHRASES[0], "What is it that stands beside the small green disc?"]
     drawn = group(0, size=(77, 51))
@@ -150,9 +154,9 @@ def test_scoring_and_prediction_show_the_same_masks(mask_features, monkeypatch):
         np.testing.assert_array_equal(prediction.masks[0][sure], (expected > 0)[sure])
 
 
-@FEATURES
-def test_a_padded_batch_equals_its_members_alone(mask_features):
-    loaded = tiny_loaded(mask_features)
+@KINDS
+def test_a_padded_batch_equals_its_members_alone(kind):
+    loaded = tiny_loaded(**kind)
     members = [group(0, queries=1), *groups(4)[1:]]
     answers = [["<SEG>."]] + [["It is <SEG>.", "Sure, it is <SEG>."]] * 3
     batch = batch_of(loaded, members, answers)
@@ -168,9 +172,9 @@ def test_a_padded_batch_equals_its_members_alone(mask_features):
     torch.testing.assert_close(together.answer_logits, torch.cat([a.answer_logits for a in alone]), **CLOSE)
 
 
-@FEATURES
-def test_generation_of_unequal_prompts_equals_one_by_one(mask_features):
-    loaded = _emitting(plain_loaded(mask_features))
+@KINDS
+def test_generation_of_unequal_prompts_equals_one_by_one(kind):
+    loaded = _emitting(plain_loaded(**kind))
     members = groups(3)
     batch = batch_of(loaded, members)
     assert len(set(batch.prompt_lengths.tolist())) > 2
@@ -187,9 +191,9 @@ def test_generation_of_unequal_prompts_equals_one_by_one(mask_features):
     torch.testing.assert_close(together.masks.logits, torch.cat(masks), **CLOSE)
 
 
-@FEATURES
-def test_generation_with_a_cache_equals_reading_what_was_generated(mask_features):
-    loaded = _emitting(plain_loaded(mask_features))
+@KINDS
+def test_generation_with_a_cache_equals_reading_what_was_generated(kind):
+    loaded = _emitting(plain_loaded(**kind))
     model, members = loaded.model, groups(3)
     steps = []
     hook = model.vlm.llava.lm_head.register_forward_hook(lambda _, __, logits: steps.append(logits))
@@ -253,9 +257,9 @@ def test_an_image_is_encoded_once_whatever_is_asked(mask_features, how):
     assert {n for name, n in seen.items() if name.endswith("images")} == {2}
 
 
-@FEATURES
-def test_masks_belong_to_their_queries(mask_features, monkeypatch):
-    loaded = tiny_loaded(mask_features)
+@KINDS
+def test_masks_belong_to_their_queries(kind, monkeypatch):
+    loaded = tiny_loaded(**kind)
     members = groups(2)
     answers = [["<SEG> and <SEG>.", "no such thing."], ["It is <SEG>.", "<SEG>, <SEG>, and <SEG>."]]
     batch = batch_of(loaded, members, answers)
@@ -268,7 +272,9 @@ def test_masks_belong_to_their_queries(mask_features, monkeypatch):
             alone = loaded.model(batch_of(loaded, [single], text)).masks.logits
             torch.testing.assert_close(masks.logits[masks.query == query], alone, **CLOSE)
     differences = [float((a - b).abs().max()) for i, a in enumerate(masks.logits) for b in masks.logits[:i]]
-    assert min(differences) > 1e-3, "masks that are all alike would prove nothing"
+    # untrained tokens look at everything alike, so a few words more change little
+    least = 1e-4 if "prompting" in kind else 1e-3
+    assert min(differences) > least, "masks that are all alike would prove nothing"
 
     _script(loaded, monkeypatch, [text for texts in answers for text in texts])
     generated = loaded.model.generate(batch)

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from safetensors.torch import save_file
 from torch import Tensor
+from transformers import LlavaForConditionalGeneration, SamModel
 
 from segtune.core.errors import CheckpointError
 from segtune.core.files import write_json
@@ -20,6 +21,7 @@ from segtune.data.transforms import Transform
 from segtune.engine.checkpoint import MANIFEST, Checkpoint, load_weights, open_checkpoint, present
 from segtune.models.adapters import merge_adapters
 from segtune.models.config import ModelConfig, TrainSettings
+from segtune.models.quantize import dequantize, quantize_loaded, require_bitsandbytes
 from segtune.models.reasoning import ReasoningSegmenter
 from segtune.models.weights import (
     ASSEMBLED,
@@ -29,11 +31,15 @@ from segtune.models.weights import (
     base_directory,
     base_facts,
     fingerprint,
+    fitting_bridge,
     load_parts,
 )
 
 RUN_BASE = "run:base"
 """A base that lies in the run directory itself (a model that was made from nothing)."""
+
+_FACTS = ("seg_hidden", "mask_features", "image_geometry", "prompting", "prompt_tokens")
+"""Settings that a base writes down, because they decide shapes."""
 
 NOTHING_TRAINS = TrainSettings(
     llm="frozen", seg_token=False, seg_projection="frozen", connector="frozen", mask_decoder="frozen"
@@ -140,7 +146,7 @@ def find_checkpoint(name: str) -> Checkpoint | None:
 def _facts_of_base(name: str) -> dict[str, Any]:
     """Settings that a base brings with it: they decide shapes, so nobody should have to repeat them."""
     about = base_facts(base_directory(name))
-    return {key: about[key] for key in ("seg_hidden", "mask_features", "image_geometry") if key in about}
+    return {key: about[key] for key in _FACTS if key in about}
 
 
 def adopt_base(config: ModelConfig) -> ModelConfig:
@@ -172,17 +178,32 @@ def _parts(config: ModelConfig, wording: ConversationConfig | None, run: Path | 
 
 def merged_parts(start: Loaded, config: ModelConfig, wording: ConversationConfig | None) -> Parts:
     """The parts of a trained model with its adapters folded in: a base for further training."""
+    require_bitsandbytes(config.quantize)
     if config.mask_features != start.config.mask_features:
         raise CheckpointError(
             "the model to start from looks at other mask features", where=str(config.base),
             expected=f"model.mask_features={start.config.mask_features}", found=config.mask_features,
         )  # fmt: skip
-    llava = merge_adapters(start.model.vlm.vlm)
+    llava, sam = folded(start)
+    dtype = getattr(torch, config.dtype)
+    llava.to(dtype)
+    quantize_loaded(llava, sam, config.quantize, dtype)
     spec = start.parts.input_spec
     if wording is not None:
         spec = replace(spec, conversation=wording)
     parts = start.parts
-    return Parts(llava, parts.sam, parts.processor, parts.sam_processor, spec, bridge_state(start.model))
+    bridge = fitting_bridge(bridge_state(start.model), start.config.prompting, config)
+    return Parts(llava, sam, parts.processor, parts.sam_processor, spec, bridge)
+
+
+def folded(loaded: Loaded) -> tuple[LlavaForConditionalGeneration, SamModel]:
+    """Both halves of a model with adapters folded in and nothing quantised; the model is used up."""
+    sam = loaded.model.mask_model.sam
+    if hasattr(sam, "vision_encoder"):
+        sam.vision_encoder = merge_adapters(sam.vision_encoder, torch.float32)
+    dequantize(sam, torch.float32)
+    llava = merge_adapters(loaded.model.vlm.vlm, getattr(torch, loaded.config.dtype))
+    return llava, sam  # type: ignore[return-value]
 
 
 def bridge_state(model: ReasoningSegmenter) -> dict[str, Tensor]:
@@ -200,10 +221,10 @@ def export_base(loaded: Loaded, directory: Path) -> None:
         loaded: The model; its adapters are folded in, so it cannot be trained further afterwards.
         directory: Made if absent; files of the same names are replaced.
     """
-    llava = merge_adapters(loaded.model.vlm.vlm)
+    llava, sam = folded(loaded)
     llava.save_pretrained(directory / "vlm")
     loaded.parts.processor.save_pretrained(directory / "vlm")
-    loaded.model.mask_model.sam.save_pretrained(directory / "mask_model")
+    sam.save_pretrained(directory / "mask_model")
     loaded.parts.sam_processor.save_pretrained(directory / "mask_model")
     save_file(bridge_state(loaded.model), directory / "segmentation.safetensors")
     write_json(
@@ -211,8 +232,6 @@ def export_base(loaded: Loaded, directory: Path) -> None:
         {
             "format": 1,
             "conversation": loaded.conversation.wording.model_dump(mode="json"),
-            "seg_hidden": loaded.config.seg_hidden,
-            "mask_features": loaded.config.mask_features,
-            "image_geometry": loaded.config.image_geometry,
+            **{key: getattr(loaded.config, key) for key in _FACTS},
         },
     )

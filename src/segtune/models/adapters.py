@@ -1,15 +1,15 @@
-"""LoRA and trainable `<SEG>` rows, both through PEFT, and nowhere but in the language model.
+"""LoRA and trainable `<SEG>` rows, both through PEFT, and nowhere but where they were asked for.
 
 The `<SEG>` input row gets no gradient where the answer ends with it; emission is learned in the *output* row, so both
-rows train. PEFT matches targets by suffix, which would also hit CLIP's `q_proj`: targets are therefore anchored to the
-language model's path, and it is asserted afterwards that no adapter stands elsewhere.
+rows train. PEFT matches targets by suffix, so that the language model's `q_proj` would also hit CLIP's: targets are
+therefore full paths, and it is asserted afterwards that adapters stand there and nowhere else.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 
+import torch
 from peft import (
     LoraConfig,
     PeftModel,
@@ -18,21 +18,23 @@ from peft import (
     get_peft_model_state_dict,
     set_peft_model_state_dict,
 )
+from peft.tuners.lora import LoraLayer
 from torch import Tensor, nn
 from transformers import LlavaForConditionalGeneration
 
 from segtune.core.errors import CheckpointError, ConfigError
-from segtune.models.config import LoraSettings, TrainSettings
+from segtune.models.config import LoraSettings, Targets, TrainSettings
+from segtune.models.quantize import LANGUAGE_MODEL, VISION_TOWER, bits_of, dequantize
 
 
 def add_adapters(
     llava: LlavaForConditionalGeneration, lora: LoraSettings, train: TrainSettings, seg_id: int
 ) -> nn.Module:
-    """Puts the declared adapters into a LLaVA.
+    """Puts the declared adapters into a LLaVA, quantised or not.
 
     Args:
         llava: The model; its modules are wrapped in place.
-        lora: The low-rank adapters, used where `train.llm` is `lora`.
+        lora: The low-rank adapters, used where `train.llm` or `train.vision_tower` is `lora`.
         train: What trains.
         seg_id: Id of the `<SEG>` token.
 
@@ -40,52 +42,76 @@ def add_adapters(
         A `PeftModel` around `llava`, or `llava` itself where nothing needs an adapter.
 
     Raises:
-        ConfigError: A target names no projection of this language model.
+        ConfigError: A target names no layer of its component.
     """
     rows = [seg_id] if train.seg_token and train.embeddings == "frozen" else None
+    targets = []
     if train.llm == "lora":
-        targets = _language_targets(llava, lora.targets)
+        targets += _targets(llava, LANGUAGE_MODEL, lora.targets, "targets", "language model")
+    if train.vision_tower == "lora":
+        targets += _targets(llava, VISION_TOWER, lora.vision_targets, "vision_targets", "vision tower")
+    if targets:
         tokens = {"embed_tokens": rows, "lm_head": rows} if rows else None
-        config = LoraConfig(
-            r=lora.r, lora_alpha=lora.alpha, lora_dropout=lora.dropout, target_modules=targets, bias="none",
-            trainable_token_indices=tokens,
-        )  # fmt: skip
-    elif rows:
-        config = TrainableTokensConfig(token_indices=rows, target_modules=["embed_tokens", "lm_head"])
-    else:
-        return llava
-    wrapped = get_peft_model(llava, config)
-    _assert_only_in_language_model(wrapped)
-    return wrapped
-
-
-def _language_targets(llava: nn.Module, targets: tuple[str, ...]) -> list[str]:
-    """Full paths of the language model's projections that end in one of `targets`."""
-    linears = [
-        name
-        for name, module in llava.named_modules()
-        if isinstance(module, nn.Linear) and name.startswith("model.language_model.")
-    ]
-    chosen = [name for name in linears if name.rsplit(".", 1)[-1] in targets]
-    unknown = sorted(set(targets) - {name.rsplit(".", 1)[-1] for name in chosen})
-    if unknown:
-        raise ConfigError(
-            f"no projection of the language model is called {', '.join(unknown)}",
-            where="model.lora.targets",
-            expected="some of " + ", ".join(sorted({name.rsplit(".", 1)[-1] for name in linears})),
-            found=", ".join(targets),
+        return _wrapped(llava, _lora_config(lora, targets, tokens), targets)
+    if rows:
+        return _wrapped(
+            llava, TrainableTokensConfig(token_indices=rows, target_modules=["embed_tokens", "lm_head"]), []
         )
-    return chosen
+    return llava
 
 
-def _assert_only_in_language_model(model: nn.Module) -> None:
-    allowed = re.compile(r"(^|\.)(language_model\.|lm_head\.)")
-    outside = [
-        name
-        for name, _ in model.named_parameters()
-        if ("lora_" in name or "trainable_tokens" in name) and not allowed.search(name)
-    ]
-    assert not outside, f"adapters outside the language model: {outside}"
+def add_mask_adapters(encoder: nn.Module, lora: LoraSettings) -> nn.Module:
+    """Puts low-rank adapters into a mask encoder.
+
+    Args:
+        encoder: SAM's image encoder; its modules are wrapped in place.
+        lora: Which and how; its `mask_targets` count.
+
+    Returns:
+        A `PeftModel` around the encoder, called as the encoder is.
+
+    Raises:
+        ConfigError: A target names no layer of the encoder.
+    """
+    targets = _targets(encoder, "", lora.mask_targets, "mask_targets", "mask encoder")
+    return _wrapped(encoder, _lora_config(lora, targets, None), targets)
+
+
+def _lora_config(lora: LoraSettings, targets: list[str], tokens: dict[str, list[int]] | None) -> LoraConfig:
+    return LoraConfig(
+        r=lora.r, lora_alpha=lora.alpha, lora_dropout=lora.dropout, target_modules=targets, bias="none",
+        use_rslora=lora.rank_stabilised, use_dora=lora.dora, trainable_token_indices=tokens,
+    )  # fmt: skip
+
+
+def _targets(model: nn.Module, place: str, targets: Targets, key: str, component: str) -> list[str]:
+    """Full paths of the linear layers below `place` whose name ends in one of `targets`."""
+    linears = [n for n, module in model.named_modules() if isinstance(module, nn.Linear) and n.startswith(place)]
+    known = sorted({name.rsplit(".", 1)[-1] for name in linears})
+    wanted = known if targets == "all" else targets
+    unknown = sorted(set(wanted) - set(known))
+    if unknown or not wanted:
+        raise ConfigError(
+            f"no layer of the {component} is called {', '.join(unknown) or 'nothing'}",
+            where=f"model.lora.{key}",
+            expected=f"all, or some of {', '.join(known)}",
+            found=", ".join(wanted) or "an empty list",
+        )
+    return [name for name in linears if name.rsplit(".", 1)[-1] in wanted]
+
+
+def _wrapped(model: nn.Module, config: LoraConfig | TrainableTokensConfig, targets: list[str]) -> nn.Module:
+    wrapped = get_peft_model(model, config)  # type: ignore[arg-type]
+    inside = "base_model.model."
+    adapted = {name.removeprefix(inside) for name, m in wrapped.named_modules() if isinstance(m, LoraLayer)}
+    assert adapted == set(targets), f"adapters elsewhere than declared: {sorted(adapted ^ set(targets))[:8]}"
+    for name, parameter in wrapped.named_parameters():
+        if "lora_" in name or "trainable_tokens" in name:
+            assert "lora_" in name or ".embed_tokens." in name or ".lm_head." in name, f"trainable rows in {name}"
+            # What AdamW moves needs 32 bits, or small steps are lost. PEFT does it for LoRA and not for rows. It is all
+            # that is needed of `prepare_model_for_kbit_training`, which would widen everything that is not quantised.
+            parameter.data = parameter.data.to(torch.float32)
+    return wrapped
 
 
 def adapter_state(vlm: nn.Module) -> dict[str, Tensor]:
@@ -122,6 +148,27 @@ def load_adapter_state(vlm: nn.Module, state: Mapping[str, Tensor], where: str) 
         set_peft_model_state_dict(vlm, dict(state))
 
 
-def merge_adapters(vlm: nn.Module) -> LlavaForConditionalGeneration:
-    """Folds the adapters into the weights, so that the result can be a base for further training."""
-    return vlm.merge_and_unload() if isinstance(vlm, PeftModel) else vlm  # type: ignore[operator,return-value]
+def merge_adapters(model: nn.Module, dtype: torch.dtype = torch.float32) -> nn.Module:
+    """Folds adapters into weights, so that the result can be a base for further training.
+
+    Quantised weights are widened first, so that the folded model computes what the adapted one did; PEFT would round
+    the sum to 4 bits again.
+
+    Args:
+        model: A VLM or mask encoder, with adapters or without; used up.
+        dtype: Of weights that were quantised.
+
+    Returns:
+        The model without adapters and without quantised weights.
+    """
+    if not isinstance(model, PeftModel):
+        dequantize(model, dtype)
+        return model
+    if all(bits_of(module) == "none" for module in model.modules()):
+        return model.merge_and_unload()  # type: ignore[operator]
+    state, config = adapter_state(model), model.peft_config["default"]
+    plain: nn.Module = model.unload()  # type: ignore[operator]
+    dequantize(plain, dtype)
+    wider = get_peft_model(plain, config)  # type: ignore[arg-type]
+    set_peft_model_state_dict(wider, state)
+    return wider.merge_and_unload()  # type: ignore[operator]

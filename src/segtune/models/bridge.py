@@ -1,7 +1,12 @@
-"""What stands between the two models: the `<SEG>` projection and the connector for shared features."""
+"""What stands between the two models: from hidden states to prompts, and the connector for shared features.
+
+Both ways to make prompts are called alike. Neither looks beyond the state that predicts `<SEG>`, so that a mask drawn
+while an answer grows is the mask of the finished answer.
+"""
 
 from __future__ import annotations
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -21,9 +26,53 @@ class SegProjection(nn.Module):
             nn.Linear(width, hidden or width), nn.ReLU(), nn.Linear(hidden or width, prompt_width)
         )
 
-    def forward(self, states: Tensor) -> Tensor:
-        """Float `[N, H]` hidden states to float `[N, D]` prompts, in the projection's own dtype."""
-        return self.layers(states.to(next(self.layers.parameters()).dtype))
+    def forward(self, states: Tensor, real: Tensor, query: Tensor, position: Tensor) -> Tensor:
+        """Makes one prompt per mask.
+
+        Args:
+            states: float `[Q, T, H]`, the hidden states of every query.
+            real: bool `[Q, T]`, False on padding.
+            query: int64 `[N]`, the query of each mask.
+            position: int64 `[N]`, where the state stands that predicts its `<SEG>`.
+
+        Returns:
+            float `[N, 1, D]`, in the projection's own dtype.
+        """
+        return self.layers(states[query, position].to(next(self.layers.parameters()).dtype))[:, None]
+
+
+class QueryTokens(nn.Module):
+    """K learned tokens that attend to the fused states of image and words become K sparse prompts.
+
+    The way of the first ModifiedLISA. A mask's tokens see the real tokens of its query up to the state that predicts
+    its `<SEG>`: two masks of one answer differ in what had been said before each.
+
+    Args:
+        width: H, the width of the language model.
+        prompt_width: D, the width of the mask decoder and of the attention.
+        count: K.
+        hidden: Hidden width of the final perceptron; H if None.
+    """
+
+    def __init__(self, width: int, prompt_width: int, count: int, hidden: int | None = None) -> None:
+        super().__init__()
+        self.tokens = nn.Parameter(torch.randn(count, prompt_width))
+        heads = next(heads for heads in (8, 4, 2, 1) if prompt_width % heads == 0)
+        self.attention = nn.MultiheadAttention(prompt_width, heads, kdim=width, vdim=width, batch_first=True)
+        self.norm = nn.LayerNorm(prompt_width)
+        self.layers = nn.Sequential(
+            nn.Linear(prompt_width, hidden or width), nn.ReLU(), nn.Linear(hidden or width, prompt_width)
+        )
+
+    def forward(self, states: Tensor, real: Tensor, query: Tensor, position: Tensor) -> Tensor:
+        """Makes K prompts per mask, float `[N, K, D]`; arguments as in `SegProjection.forward`."""
+        tokens = self.tokens.expand(len(query), -1, -1)
+        if not len(query):
+            return tokens
+        seen = real[query] & (torch.arange(states.shape[1], device=states.device) <= position[:, None])
+        context = states[query].to(tokens.dtype)
+        attended, _ = self.attention(tokens, context, context, key_padding_mask=~seen, need_weights=False)
+        return self.layers(self.norm(tokens + attended))
 
 
 class Connector(nn.Module):

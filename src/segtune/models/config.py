@@ -2,36 +2,64 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from segtune.core.config import Config
 
 Part = Literal["frozen", "full"]
-LanguagePart = Literal["frozen", "lora", "full"]
+AdaptedPart = Literal["frozen", "lora", "full"]
+Bits = Literal["none", "8bit", "4bit"]
+Targets = Literal["all"] | tuple[str, ...]
+
+QUANTIZED = ("llm", "vision_tower", "mask_encoder")
+"""The components that may be held in 4 or 8 bits; the same three may have adapters."""
 
 
 class LoraSettings(Config):
-    """Low-rank adapters on the language model (Hu et al., arXiv 2106.09685), made by PEFT."""
+    """Low-rank adapters (Hu et al., arXiv 2106.09685), made by PEFT, for every component that `train` sets to `lora`.
+
+    Targets are the last part of a layer's name; `all` takes every linear layer of the component.
+    """
 
     r: int = Field(8, ge=1, description="rank")
     alpha: float = Field(16.0, gt=0, description="scale; the update is multiplied by alpha / r")
     dropout: float = Field(0.05, ge=0, lt=1, description="dropout before the adapter")
-    targets: tuple[str, ...] = Field(("q_proj", "v_proj"), description="projections of the language model")
+    targets: Targets = Field(("q_proj", "v_proj"), description="projections of the language model, or all")
+    vision_targets: Targets = Field(("q_proj", "v_proj"), description="layers of the vision tower, or all")
+    mask_targets: Targets = Field(("qkv",), description="layers of the mask encoder, or all")
+    rank_stabilised: bool = Field(False, description="multiply by alpha / sqrt(r) instead (arXiv 2312.03732)")
+    dora: bool = Field(False, description="train the length of each weight row apart from its direction (2402.09353)")
+
+    @field_validator("targets", "vision_targets", "mask_targets", mode="before")
+    @classmethod
+    def _one_name_is_a_list(cls, value: Any) -> Any:
+        return (value,) if isinstance(value, str) and value != "all" else value
+
+
+class QuantizeSettings(Config):
+    """Frozen weights in fewer bits, through bitsandbytes: `4bit` is NF4 with double quantisation, `8bit` LLM.int8.
+
+    Only the linear layers of a component; never the LM head, the projector, the bridge or the mask decoder.
+    """
+
+    llm: Bits = "none"
+    vision_tower: Bits = "none"
+    mask_encoder: Bits = Field("none", description="only with mask_features: encoder")
 
 
 class TrainSettings(Config):
     """What trains, by component. Everything is declared here and nowhere else."""
 
-    vision_tower: Part = "frozen"
+    vision_tower: AdaptedPart = "frozen"
     projector: Part = "frozen"
-    llm: LanguagePart = "lora"
+    llm: AdaptedPart = "lora"
     embeddings: Part = Field("frozen", description="all token embeddings and the whole LM head")
     seg_token: bool = Field(True, description="the <SEG> rows of embedding and LM head, where the rest is frozen")
-    seg_projection: Part = "full"
+    seg_projection: Part = Field("full", description="what turns hidden states into prompts, of either prompting")
     connector: Part = Field("full", description="only with mask_features: shared")
-    mask_encoder: Part = Field("frozen", description="only with mask_features: encoder")
+    mask_encoder: AdaptedPart = Field("frozen", description="only with mask_features: encoder")
     prompt_encoder: Part = "frozen"
     mask_decoder: Part = "full"
 
@@ -41,22 +69,56 @@ class ModelConfig(Config):
 
     base: str | None = Field(None, description="where to start: segtune/tiny, a run, a checkpoint directory")
     vlm: str | None = Field(None, description="LLaVA checkpoint: hub id or directory, where there is no base")
+    vision: str | None = Field(None, description="instead of vlm, with language: a CLIP; a fresh projector joins them")
+    language: str | None = Field(None, description="instead of vlm, with vision: a causal language model")
     mask_model: str | None = Field(None, description="SAM checkpoint: hub id or directory, where there is no base")
     mask_features: Literal["encoder", "shared"] = Field(
         "encoder", description="the decoder's image features: SAM's own encoder, or the tower's through a connector"
     )
     image_geometry: Literal["pad", "crop"] = Field("pad", description="the VLM's square: padded, or centre-cropped")
+    prompting: Literal["seg_state", "query_tokens"] = Field(
+        "seg_state", description="the decoder's prompt: the <SEG> state, or learned tokens that attend to all states"
+    )
+    prompt_tokens: int = Field(4, ge=1, description="learned tokens, and prompts of each mask, with query_tokens")
     seg_hidden: int | None = Field(None, ge=1, description="hidden width of the <SEG> projection; default the LLM's")
     dtype: Literal["float32", "bfloat16"] = Field("float32", description="of the frozen weights")
+    quantize: QuantizeSettings = QuantizeSettings()
     lora: LoraSettings = LoraSettings()
     train: TrainSettings = TrainSettings()
 
+    @property
+    def start(self) -> str:
+        """What it starts from, in a word for people and files."""
+        return self.base or self.vlm or f"{self.vision} + {self.language}"
+
     @model_validator(mode="after")
     def _one_start(self) -> Self:
-        if self.base and (self.vlm or self.mask_model):
+        pair = bool(self.vision or self.language)
+        if self.base and (self.vlm or self.mask_model or pair):
             raise ValueError("give either model.base, or model.vlm with model.mask_model, not both")
-        if bool(self.vlm) != bool(self.mask_model):
+        if self.vlm and pair:
+            raise ValueError("give either model.vlm, or model.vision with model.language, not both")
+        if pair and not (self.vision and self.language):
+            raise ValueError("model.vision and model.language go together: one of them is missing")
+        if bool(self.vlm or pair) != bool(self.mask_model):
             raise ValueError("model.vlm and model.mask_model go together: one of them is missing")
-        if not (self.base or self.vlm):
+        if not (self.base or self.vlm or pair):
             raise ValueError("give model.base (segtune/tiny, a run, a checkpoint), or model.vlm and model.mask_model")
+        if pair and self.train.projector != "full":
+            raise ValueError("model.vision and model.language get a fresh projector: set model.train.projector=full")
+        return self
+
+    @model_validator(mode="after")
+    def _quantised_weights_stay_frozen(self) -> Self:
+        """A weight of 4 or 8 bits has no gradient: such a component would look trained and never move."""
+        problems = []
+        for part in QUANTIZED:
+            bits = getattr(self.quantize, part)
+            if bits != "none" and getattr(self.train, part) == "full":
+                problems.append(
+                    f"model.train.{part}=full and model.quantize.{part}={bits} exclude each other: weights of {bits} "
+                    f"cannot be trained; set model.train.{part}=lora, or model.quantize.{part}=none"
+                )
+        if problems:
+            raise ValueError("; ".join(problems))
         return self

@@ -53,10 +53,10 @@ class SamMaskModel(nn.Module):
         return self.sam.vision_encoder(pixels).last_hidden_state
 
     def decode(self, prompts: Tensor, features: Tensor) -> tuple[Tensor, Tensor]:
-        """Decodes one mask per prompt.
+        """Decodes one mask per set of prompts.
 
         Args:
-            prompts: float `[N, D]`, one sparse prompt embedding per mask.
+            prompts: float `[N, K, D]`, the sparse prompt embeddings of each mask.
             features: float `[N, D, l/4, l/4]`, the image features of each mask's picture.
 
         Returns:
@@ -72,7 +72,7 @@ class SamMaskModel(nn.Module):
         logits, scores = self.sam.mask_decoder(
             image_embeddings=features.to(weights),
             image_positional_embeddings=position.expand(count, -1, -1, -1).to(weights),
-            sparse_prompt_embeddings=prompts[:, None, None].to(weights),
+            sparse_prompt_embeddings=prompts[:, None].to(weights),
             dense_prompt_embeddings=no_mask.expand(count, -1, height, width).to(weights),
             multimask_output=False,
         )

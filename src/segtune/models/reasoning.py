@@ -5,16 +5,20 @@ The forward is the same in training, evaluation and prediction; whoever wants a 
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Self
+
 import torch
 from torch import Tensor, nn
 from transformers import DynamicCache
 
 from segtune.core.types import Batch, Generation, ImageFeatures, Images, Masks, SegmentationOutput
-from segtune.models.bridge import Connector, SegProjection
+from segtune.models.bridge import Connector, QueryTokens, SegProjection
 from segtune.models.mask_decoder import SamMaskModel
 from segtune.models.packing import pack
+from segtune.models.quantize import follow_device
 from segtune.models.vlm import LlavaAdapter
-from segtune.ops.tokens import answer_positions, seg_positions
+from segtune.ops.tokens import SegPositions, answer_positions, seg_positions
 
 
 class ReasoningSegmenter(nn.Module):
@@ -23,7 +27,7 @@ class ReasoningSegmenter(nn.Module):
     Args:
         vlm: The vision-language model.
         mask_model: The mask encoder and decoder.
-        seg_projection: From hidden state to prompt.
+        seg_projection: From hidden states to prompts.
         connector: From tower features to mask features; None where the mask model encodes the image itself.
         seg_id: Id of the `<SEG>` token.
         eos_id: Id of the token that ends an answer.
@@ -33,7 +37,7 @@ class ReasoningSegmenter(nn.Module):
         self,
         vlm: LlavaAdapter,
         mask_model: SamMaskModel,
-        seg_projection: SegProjection,
+        seg_projection: SegProjection | QueryTokens,
         connector: Connector | None,
         *,
         seg_id: int,
@@ -43,6 +47,11 @@ class ReasoningSegmenter(nn.Module):
         self.vlm, self.mask_model = vlm, mask_model
         self.seg_projection, self.connector = seg_projection, connector
         self.seg_id, self.eos_id = seg_id, eos_id
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        super()._apply(fn, recurse)
+        follow_device(self)
+        return self
 
     def encode_images(self, images: Images) -> ImageFeatures:
         """Encodes every picture of a batch exactly once.
@@ -65,7 +74,7 @@ class ReasoningSegmenter(nn.Module):
 
         1. Encode each picture once. 2. Put its tokens in the place of the placeholders and run the language model,
         all queries of a picture behind one shared prefix. 3. Take the logits that predict answer tokens. 4. Take the
-        states that predict `<SEG>`, project them to prompts and decode them over the features of their picture.
+        states that predict `<SEG>`, turn them into prompts and decode these over the features of their picture.
 
         Args:
             batch: Q queries about G pictures.
@@ -80,25 +89,28 @@ class ReasoningSegmenter(nn.Module):
         states = self.vlm.language(packed, packing.visible, packing.position_ids)
         states = states[batch.group_index[:, None], packing.slot]
         answer_logits = self.vlm.head(states[answer_positions(batch.labels)])
-        query, position = seg_positions(batch.labels, self.seg_id)
-        masks = self.decode_masks(states[query, position], query, batch.group_index, features)
+        asked = seg_positions(batch.labels, self.seg_id)
+        masks = self.decode_masks(states, batch.attention_mask.bool(), asked, batch.group_index, features)
         return SegmentationOutput(answer_logits=answer_logits, masks=masks)
 
-    def decode_masks(self, states: Tensor, query: Tensor, group_index: Tensor, features: ImageFeatures) -> Masks:
+    def decode_masks(
+        self, states: Tensor, real: Tensor, asked: SegPositions, group_index: Tensor, features: ImageFeatures
+    ) -> Masks:
         """Decodes masks; the one place where that happens.
 
         Args:
-            states: float `[N, H]`, the hidden states that predict `<SEG>`.
-            query: int64 `[N]`, the query of each mask.
+            states: float `[Q, T, H]`, the hidden states.
+            real: bool `[Q, T]`, False on padding.
+            asked: The N places whose state predicts a `<SEG>`.
             group_index: int64 `[Q]`, the picture of each query.
             features: The encoded pictures.
 
         Returns:
             N masks in low-res pixels.
         """
-        prompts = self.seg_projection(states)
-        logits, scores = self.mask_model.decode(prompts, features.mask_features[group_index[query]])
-        return Masks(logits=logits, scores=scores, query=query)
+        prompts = self.seg_projection(states, real, asked.query, asked.position)
+        logits, scores = self.mask_model.decode(prompts, features.mask_features[group_index[asked.query]])
+        return Masks(logits=logits, scores=scores, query=asked.query)
 
     @torch.no_grad()
     def generate(self, batch: Batch, *, max_new_tokens: int = 32) -> Generation:
@@ -119,17 +131,15 @@ class ReasoningSegmenter(nn.Module):
         embeddings = self.vlm.embed(input_ids, features.tokens, batch.group_index)
         positions = (attention_mask.cumsum(dim=1) - 1).clamp_min(0)
         cache = DynamicCache(config=self.vlm.llava.config.text_config)
-        states = self.vlm.language(embeddings, attention_mask, positions, cache)[:, -1]
+        columns = [self.vlm.language(embeddings, attention_mask, positions, cache)]
         position = positions[:, -1]
         answers: list[list[int]] = [[] for _ in range(len(input_ids))]
         running = torch.ones(len(input_ids), dtype=torch.bool, device=input_ids.device)
-        seg_states: list[Tensor] = []
-        seg_queries: list[Tensor] = []
+        asked: list[Tensor] = []
         for _ in range(max_new_tokens):
-            token = self.vlm.head(states).argmax(dim=-1)
-            asked = torch.nonzero(running & (token == self.seg_id))[:, 0]
-            seg_states.append(states[asked])
-            seg_queries.append(asked)
+            token = self.vlm.head(columns[-1][:, -1]).argmax(dim=-1)
+            queries = torch.nonzero(running & (token == self.seg_id))[:, 0]
+            asked.append(torch.stack([queries, torch.full_like(queries, attention_mask.shape[1] - 1)]))
             for query in torch.nonzero(running)[:, 0].tolist():
                 answers[query].append(int(token[query]))
             running = running & (token != self.eos_id)
@@ -138,10 +148,11 @@ class ReasoningSegmenter(nn.Module):
             position = position + 1
             attention_mask = torch.cat([attention_mask, attention_mask.new_ones(len(token), 1)], dim=1)
             embedded = self.vlm.llava.get_input_embeddings()(token[:, None])
-            states = self.vlm.language(embedded, attention_mask, position[:, None], cache)[:, -1]
-        query = torch.cat(seg_queries)
-        order = torch.argsort(query, stable=True)
-        masks = self.decode_masks(torch.cat(seg_states)[order], query[order], batch.group_index, features)
+            columns.append(self.vlm.language(embedded, attention_mask, position[:, None], cache))
+        found = torch.cat(asked, dim=1)
+        places = SegPositions(*found[:, torch.argsort(found[0], stable=True)])
+        states = torch.cat(columns, dim=1)
+        masks = self.decode_masks(states, attention_mask.bool(), places, batch.group_index, features)
         return Generation(texts=(), token_ids=tuple(map(tuple, answers)), masks=masks)
 
 

@@ -13,9 +13,12 @@ from torch import nn
 
 from segtune.core.errors import ConfigError
 from segtune.models.config import TrainSettings
+from segtune.models.quantize import logical_size, stored_bytes
 
-# First match wins. A name is the parameter's path with PEFT's own wrappers left in.
+# First match wins. A name is the parameter's canonical path; what stands in it must follow in this order.
 _COMPONENT_BY_PATTERN = (
+    ("vlm.vision_tower.*lora_", "vision_lora"),
+    ("sam.vision_encoder.*lora_", "mask_lora"),
     ("lora_", "lora"),
     ("trainable_tokens", "seg_token"),
     ("vlm.vision_tower.", "vision_tower"),
@@ -31,11 +34,15 @@ _COMPONENT_BY_PATTERN = (
     ("sam.mask_decoder.", "mask_decoder"),
 )
 
-ADAPTERS = ("lora", "seg_token")
+ADAPTERS = ("lora", "vision_lora", "seg_token")
+"""Components that PEFT saves, in its own files; those of the mask encoder are saved by name with everything else."""
+
 BRIDGE = ("seg_projection", "connector")
 """Components between the two models: a base may have them or not."""
 
-COMPONENTS = tuple(dict.fromkeys(component for _, component in _COMPONENT_BY_PATTERN))
+_LORA_OF = {"lora": "llm", "vision_lora": "vision_tower", "mask_lora": "mask_encoder"}
+
+COMPONENTS = tuple(dict.fromkeys((*_LORA_OF, *(component for _, component in _COMPONENT_BY_PATTERN))))
 
 
 def canonical_name(name: str) -> str:
@@ -56,14 +63,18 @@ def component_of(name: str) -> str:
     """
     plain = "." + canonical_name(name)
     for pattern, component in _COMPONENT_BY_PATTERN:
-        if pattern in plain:
+        head, _, tail = pattern.partition("*")
+        if head in plain and tail in plain.partition(head)[2]:
             return component
     raise ConfigError("this parameter belongs to no component", where=name, expected=", ".join(COMPONENTS))
 
 
 @dataclass(frozen=True, slots=True)
 class ComponentRow:
-    """One line of the table: parameters and bytes of a component."""
+    """One line of the table: parameters and bytes of a component.
+
+    A quantised weight counts as one parameter, whatever it takes; bytes are what it takes.
+    """
 
     component: str
     total: int
@@ -83,10 +94,9 @@ def apply_trainable(model: nn.Module, settings: TrainSettings) -> None:
         ConfigError: A component that should train has no parameters in this model.
     """
     wanted = {
-        "lora": settings.llm == "lora",
-        "llm": settings.llm == "full",
+        **{lora: getattr(settings, part) == "lora" for lora, part in _LORA_OF.items()},
         "seg_token": settings.seg_token and settings.embeddings == "frozen",
-        **{part: getattr(settings, part) == "full" for part in COMPONENTS if part not in ("lora", "llm", "seg_token")},
+        **{part: getattr(settings, part) == "full" for part in COMPONENTS if part not in (*_LORA_OF, "seg_token")},
     }
     present = set()
     for name, parameter in model.named_parameters():
@@ -94,7 +104,7 @@ def apply_trainable(model: nn.Module, settings: TrainSettings) -> None:
         present.add(component)
         parameter.requires_grad_(wanted[component] and parameter.is_floating_point())
     # Encoder and connector exclude each other; which one there is follows from mask_features.
-    optional = {"connector", "mask_encoder"}
+    optional = {"connector", "mask_encoder", "mask_lora"}
     missing = [part for part, wish in wanted.items() if wish and part not in present and part not in optional]
     if missing:
         raise ConfigError(
@@ -119,9 +129,10 @@ def table(model: nn.Module) -> list[ComponentRow]:
     counts = {component: [0, 0, 0] for component in COMPONENTS}
     for name, parameter in model.named_parameters():
         row = counts[component_of(name)]
-        row[0] += parameter.numel()
-        row[1] += parameter.numel() if parameter.requires_grad else 0
-        row[2] += parameter.numel() * parameter.element_size()
+        count = logical_size(parameter)
+        row[0] += count
+        row[1] += count if parameter.requires_grad else 0
+        row[2] += stored_bytes(parameter)
     return [
         ComponentRow(component, total, trainable, total - trainable, size)
         for component, (total, trainable, size) in counts.items()

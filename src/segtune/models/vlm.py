@@ -74,8 +74,9 @@ class LlavaAdapter(nn.Module):
         return torch.cat(chosen, dim=-1)
 
     def project(self, features: Tensor) -> Tensor:
-        """Projects tower features `[G, P, C]` to image tokens `[G, P, H]`."""
-        return self.llava.model.multi_modal_projector(features)
+        """Projects tower features `[G, P, C]` to image tokens `[G, P, H]`, in the projector's own dtype."""
+        projector = self.llava.model.multi_modal_projector
+        return projector(features.to(next(projector.parameters()).dtype))
 
     def embed(self, input_ids: Tensor, image_tokens: Tensor, group_index: Tensor) -> Tensor:
         """Embeds token ids, the image placeholders replaced by the features of each query's image.

@@ -1,30 +1,30 @@
-"""Loading a reasoning model by name, and refusing what does not fit.
+"""Loading a reasoning model by name and joining its halves.
 
-Both halves come through transformers' own `from_pretrained`, the tiny embedded ones and the 7B ones by the same code.
-transformers re-initialises missing weights with no more than a log line; here that is an error.
+Both come through transformers' own `from_pretrained`, the tiny embedded ones and the 7B ones by the same code.
 """
 
 from __future__ import annotations
 
 import hashlib
-import re
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file
 from torch import nn
-from transformers import AutoConfig, AutoProcessor, LlavaForConditionalGeneration, SamImageProcessorPil, SamModel
+from transformers import AutoProcessor, LlavaForConditionalGeneration, SamImageProcessorPil, SamModel
 
 from segtune.core.errors import CheckpointError
 from segtune.core.files import read_json
 from segtune.core.input_spec import SEG_TOKEN, ConversationConfig, InputSpec, PixelSpec
-from segtune.models.adapters import add_adapters
-from segtune.models.bridge import Connector, SegProjection
+from segtune.models.adapters import add_adapters, add_mask_adapters
+from segtune.models.assembled import assemble_llava
+from segtune.models.bridge import Connector, QueryTokens, SegProjection
 from segtune.models.config import ModelConfig
 from segtune.models.mask_decoder import SamMaskModel
+from segtune.models.pretrained import guarded, load_pretrained, read_safetensors
+from segtune.models.quantize import quantize_loaded, reading_options, require_bitsandbytes
 from segtune.models.reasoning import ReasoningSegmenter
 from segtune.models.trainable import BRIDGE, apply_trainable, canonical_name, component_of
 from segtune.models.vlm import LlavaAdapter
@@ -32,9 +32,6 @@ from segtune.models.vlm import LlavaAdapter
 EMBEDDED = {"segtune/tiny": "weights"}
 ASSEMBLED = "segtune.json"
 """The file that marks a directory with `vlm/`, `mask_model/` and `segmentation.safetensors` as a base."""
-
-# Buffers that old checkpoints carry and new classes compute.
-_HARMLESS = re.compile(r"(position_ids|rotary_emb\.inv_freq)$")
 
 
 @dataclass(slots=True)
@@ -96,95 +93,42 @@ def load_parts(config: ModelConfig, conversation: ConversationConfig | None = No
 
     Raises:
         CheckpointError: A file is missing or damaged, or weights do not fit.
+        ConfigError: Something should be quantised, and bitsandbytes is not installed.
     """
+    require_bitsandbytes(config.quantize)
     bridge: dict[str, torch.Tensor] = {}
     vlm_path, sam_path = config.vlm, config.mask_model
     if config.base:
         directory = base_directory(config.base)
         vlm_path, sam_path = str(directory / "vlm"), str(directory / "mask_model")
-        bridge = _read_safetensors(directory / "segmentation.safetensors")
-        conversation = conversation or ConversationConfig.model_validate(base_facts(directory)["conversation"])
-    assert vlm_path is not None
+        facts = base_facts(directory)
+        bridge = read_safetensors(directory / "segmentation.safetensors")
+        bridge = fitting_bridge(bridge, facts.get("prompting", "seg_state"), config)
+        conversation = conversation or ConversationConfig.model_validate(facts["conversation"])
     assert sam_path is not None
     dtype = getattr(torch, config.dtype)
-    llava = load_pretrained(LlavaForConditionalGeneration, vlm_path, dtype)
+    options = reading_options(config.quantize.llm, dtype)
+    if config.vision and config.language:
+        llava, processor = assemble_llava(config.vision, config.language, dtype, options)
+    else:
+        assert vlm_path is not None
+        llava = load_pretrained(LlavaForConditionalGeneration, vlm_path, dtype, options=options)
+        processor = guarded(lambda: AutoProcessor.from_pretrained(vlm_path, backend="pil"), vlm_path)
     # With shared features the image encoder is dropped, and a base exported from such a model has none.
     unneeded = "vision_encoder." if config.mask_features == "shared" else None
     sam = load_pretrained(SamModel, sam_path, torch.float32, unneeded=unneeded)
-    processor = _guarded(lambda: AutoProcessor.from_pretrained(vlm_path, backend="pil"), vlm_path)
-    sam_processor = _guarded(lambda: SamImageProcessorPil.from_pretrained(sam_path), sam_path)
+    sam_processor = guarded(lambda: SamImageProcessorPil.from_pretrained(sam_path), sam_path)
     ensure_seg_token(llava, processor.tokenizer)
+    quantize_loaded(llava, sam, config.quantize, dtype)
     spec = input_spec(llava, processor, sam, sam_processor, config, conversation or ConversationConfig())
     return Parts(llava, sam, processor, sam_processor, spec, bridge)
-
-
-def load_pretrained(cls: Any, path: str, dtype: torch.dtype, *, unneeded: str | None = None) -> Any:
-    """`from_pretrained`, strictly.
-
-    Args:
-        cls: A transformers model class.
-        path: Hub id or directory.
-        dtype: Of the weights.
-        unneeded: Prefix of weights that may be missing because nobody will use them.
-
-    Raises:
-        CheckpointError: Something is missing, unexpected or of another shape; the names are given.
-    """
-    # Without a config.json transformers would build its default, a 7B in the case of LLaVA; so the config comes first.
-    config = _guarded(lambda: AutoConfig.from_pretrained(path), path)
-    if not isinstance(config, cls.config_class):
-        raise CheckpointError(
-            f"this is no checkpoint for {cls.__name__}", where=path,
-            expected=f"model type {cls.config_class.model_type}", found=f"model type {config.model_type}",
-        )  # fmt: skip
-    # Other shapes are let through only to be refused by name below.
-    model, info = _guarded(
-        lambda: cls.from_pretrained(
-            path, config=config, dtype=dtype, output_loading_info=True, use_safetensors=True,
-            ignore_mismatched_sizes=True,
-        ),
-        path,
-    )  # fmt: skip
-    unexpected = [name for name in info["unexpected_keys"] if not _HARMLESS.search(name)]
-    mismatched = [f"{name} {tuple(found)} instead of {tuple(own)}" for name, found, own in info["mismatched_keys"]]
-    missing = [name for name in info["missing_keys"] if not (unneeded and name.startswith(unneeded))]
-    lists = (("missing", missing), ("unexpected", unexpected), ("of another shape", mismatched))
-    found = "; ".join(f"{what}: {', '.join(sorted(names)[:8])}" for what, names in lists if names)
-    if found:
-        raise CheckpointError(
-            f"these weights do not fit {cls.__name__}", where=path, found=found,
-            fix="check that the name is the one you meant; nothing was loaded",
-        )  # fmt: skip
-    return model
-
-
-def _guarded(load: Any, path: str) -> Any:
-    try:
-        return load()
-    except MemoryError:
-        raise
-    except Exception as error:  # damaged files make safetensors, tokenizers and transformers raise nearly anything
-        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise CheckpointError(
-            "this checkpoint cannot be loaded",
-            where=path,
-            expected="a directory or hub id with config.json and model.safetensors in the transformers layout",
-            found=first,
-            fix="check the path; for a hub name, check the network and `hf auth login`",
-        ) from error
-
-
-def _read_safetensors(path: Path) -> dict[str, torch.Tensor]:
-    try:
-        return load_file(path)
-    except Exception as error:  # safetensors raises its own type for damage, OSError for absence
-        raise CheckpointError("this file cannot be read as safetensors", where=str(path), found=str(error)) from error
 
 
 def ensure_seg_token(llava: LlavaForConditionalGeneration, tokenizer: Any) -> int:
     """Gives the tokenizer a `<SEG>` token and the model a row for it.
 
-    A new row starts as the mean of the others, in embedding and head. LLaVA-1.5 has 64 padding rows beyond its
+    New rows start as the mean of the others, in embedding and head, every one of them: what transformers draws for them
+    would be different at each loading. LLaVA-1.5 has 64 padding rows beyond its
     vocabulary: the matrix is grown only where it must be and never shrunk.
 
     Returns:
@@ -194,13 +138,15 @@ def ensure_seg_token(llava: LlavaForConditionalGeneration, tokenizer: Any) -> in
     if not known:
         tokenizer.add_tokens([SEG_TOKEN], special_tokens=True)
     seg_id = int(tokenizer.convert_tokens_to_ids(SEG_TOKEN))
-    grows = seg_id >= llava.get_input_embeddings().weight.shape[0]
+    there = llava.get_input_embeddings().weight.shape[0]
+    grows = seg_id >= there
     if grows:
         llava.resize_token_embeddings(seg_id + 1, pad_to_multiple_of=64, mean_resizing=False)
+    new = slice(there, None) if grows else slice(seg_id, seg_id + 1)
     if (grows or not known) and llava.device.type != "meta":
         with torch.no_grad():
             for rows in (llava.get_input_embeddings().weight, llava.lm_head.weight):
-                rows[seg_id] = rows[:seg_id].float().mean(dim=0).to(rows.dtype)
+                rows[new] = rows[: new.start].float().mean(dim=0).to(rows.dtype)
     return seg_id
 
 
@@ -242,12 +188,20 @@ def assemble(parts: Parts, config: ModelConfig) -> ReasoningSegmenter:
     tokenizer = parts.processor.tokenizer
     seg_id = int(tokenizer.convert_tokens_to_ids(SEG_TOKEN))
     adapter, mask_model = LlavaAdapter(parts.llava), SamMaskModel(parts.sam)
+    if config.train.projector == "full":
+        parts.llava.model.multi_modal_projector.float()  # small steps are lost in 16 bits, and it is small itself
     with torch.device(parts.llava.device):
-        projection = SegProjection(adapter.width, mask_model.width, config.seg_hidden)
+        projection: SegProjection | QueryTokens
+        if config.prompting == "seg_state":
+            projection = SegProjection(adapter.width, mask_model.width, config.seg_hidden)
+        else:
+            projection = QueryTokens(adapter.width, mask_model.width, config.prompt_tokens, config.seg_hidden)
         connector = None
         if config.mask_features == "shared":
             connector = Connector(adapter.tower_width, mask_model.width, mask_model.grid)
             mask_model.drop_encoder()
+        elif config.train.mask_encoder == "lora":
+            parts.sam.vision_encoder = add_mask_adapters(parts.sam.vision_encoder, config.lora)
     _load_bridge(projection, "seg_projection.", parts.bridge)
     if connector is not None:
         _load_bridge(connector, "connector.", parts.bridge)
@@ -257,6 +211,19 @@ def assemble(parts: Parts, config: ModelConfig) -> ReasoningSegmenter:
     )
     apply_trainable(model, config.train)
     return model
+
+
+def fitting_bridge(bridge: dict[str, torch.Tensor], prompting: str, config: ModelConfig) -> dict[str, torch.Tensor]:
+    """The part of a base's bridge that a model can use: prompts made in another way start afresh.
+
+    Args:
+        bridge: `seg_projection.*` and `connector.*`.
+        prompting: How the base makes prompts.
+        config: Of the model to come.
+    """
+    if prompting == config.prompting:
+        return bridge
+    return {name: value for name, value in bridge.items() if not name.startswith("seg_projection.")}
 
 
 def _load_bridge(module: nn.Module, prefix: str, bridge: dict[str, torch.Tensor]) -> None:
@@ -270,7 +237,7 @@ def _load_bridge(module: nn.Module, prefix: str, bridge: dict[str, torch.Tensor]
         raise CheckpointError(
             f"the base's {prefix.rstrip('.')} does not fit this model",
             expected=str(expected), found=str(found),
-            fix="set model.seg_hidden as the base has it, or start from parts instead of this base",
+            fix="set model.seg_hidden and model.prompt_tokens as the base has them, or start from parts instead",
         )  # fmt: skip
     module.load_state_dict(state)
 

@@ -34,7 +34,8 @@ def model_card(run: RunDir) -> str:
 def _facts(config: dict[str, Any], run: RunDir) -> str:
     model, data, train = config["model"], config["data"], config["train"]
     parameters = run.read_json(names.PARAMETERS)
-    start = model["base"] or f"{model['vlm']} + {model['mask_model']}"
+    parts = (model.get(part) for part in ("vlm", "vision", "language", "mask_model"))
+    start = model["base"] or " + ".join(part for part in parts if part)
     environment = run.read_json(names.ENVIRONMENT)
     return "\n".join(
         [
