@@ -188,7 +188,7 @@ def test_recipes_that_are_none(tmp_path: Path, fails: Fails) -> None:
         ("losses.dice=-1", ("losses.dice: ", "greater than or equal to 0")),
         ("train.validate_generate=false", ("best=val_generate_gIoU needs train.validate_generate=true",)),
         ("conversation.short=hello", ("short must hold {query}",)),
-        ("model.lora.targets=[q_prj]", ("no projection of the language model is called q_prj", "q_proj")),
+        ("model.lora.targets=[q_prj]", ("no layer of the language model is called q_prj", "q_proj")),
     ],
 )
 def test_settings_that_are_none(setting: str, texts: tuple[str, ...], fails: Fails) -> None:
