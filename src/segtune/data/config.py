@@ -32,7 +32,9 @@ class DataConfig(Config):
     stream_length: int = Field(2048, ge=1, description="images that a drawn stream calls an epoch")
     queries_per_image: int | None = Field(None, ge=1, description="queries drawn per image and step; none means all")
     explain: float = Field(0.0, ge=0, le=1, description="chance to answer with the explanation, where there is one")
-    naming_epochs: int = Field(0, ge=0, description="epochs over which a stream goes from names to its whole grammar")
+    easing_epochs: int = Field(
+        0, ge=0, description="epochs over which a stream goes from single words to its whole grammar"
+    )
     text_only_epochs: int = Field(
         0, ge=0, description="epochs over which images enter the prompts, none in the first half: words come first"
     )

@@ -27,7 +27,7 @@ def open_source(
     first_query_only: bool = False,
     stream_length: int = 2048,
     stream_queries: int = 4,
-    naming_epochs: int = 0,
+    easing_epochs: int = 0,
 ) -> Source:
     """Opens a dataset.
 
@@ -40,7 +40,7 @@ def open_source(
         first_query_only: Only the first text of every annotation file.
         stream_length: Groups that a stream calls an epoch.
         stream_queries: Queries of each group of a stream.
-        naming_epochs: Epochs over which a stream goes from names alone to the whole grammar.
+        easing_epochs: Epochs over which a stream goes from single words to the whole grammar.
 
     Returns:
         The source. One that reads files has `bad` and `files` (see `usable`).
@@ -52,7 +52,7 @@ def open_source(
     directory = spec.directory
     if directory is None:
         length = stream_length if limit is None else min(limit, stream_length)
-        return AttributeStream(length, seed, stream_queries, spec.split, naming_epochs)
+        return AttributeStream(length, seed, stream_queries, spec.split, easing_epochs)
     if spec.kind == "synth" and is_absent(directory):
         _log.info("drawing %d scenes into %s, which does not exist yet (seed %d)", scenes, directory, seed)
         write_dataset(directory, scenes=scenes, seed=seed)

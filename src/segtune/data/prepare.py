@@ -101,7 +101,7 @@ def prepare(
     source = open_source(
         spec, root=config.root, seed=seed if drawn else config.synth.seed, scenes=config.synth.scenes, limit=limit,
         first_query_only=first_query_only, stream_length=config.stream_length,
-        stream_queries=config.queries_per_image or 4, naming_epochs=config.naming_epochs,
+        stream_queries=config.queries_per_image or 4, easing_epochs=config.easing_epochs,
     )  # fmt: skip
     bad = list(usable(source, config.max_bad_fraction, name))
     if drawn:

@@ -37,17 +37,22 @@ IMAGE_SIZE = 128
 VOCABULARY = 1024
 SPECIAL_TOKENS = ("<pad>", "<s>", "</s>", "<image>", SEG_TOKEN)
 
-# LLaVA-1.5's own layout of a turn.
+# LLaVA-1.5's layout of a turn, with a space after the image where it has a line break: behind that, the first word of
+# a question would be another token than the same word further on, and a small model would have to learn it twice.
 CHAT_TEMPLATE = (
     "{% for message in messages %}{{ message['role'].upper() + ': ' }}"
-    "{% for part in message['content'] | selectattr('type', 'equalto', 'image') %}{{ '<image>\\n' }}{% endfor %}"
+    "{% for part in message['content'] | selectattr('type', 'equalto', 'image') %}{{ '<image> ' }}{% endfor %}"
     "{% for part in message['content'] | selectattr('type', 'equalto', 'text') %}{{ part['text'] + ' ' }}{% endfor %}"
     "{% endfor %}{% if add_generation_prompt %}{{ 'ASSISTANT:' }}{% endif %}"
 )
 
 
 def build_tokenizer(texts: Iterable[str]) -> PreTrainedTokenizerFast:
-    """Trains a byte-level BPE tokenizer of `VOCABULARY` entries; no text is ever out of vocabulary."""
+    """Trains a byte-level BPE tokenizer of `VOCABULARY` entries; no text is ever out of vocabulary.
+
+    The words of the chat template become single entries, as they are few in a large tokenizer: spelled out in bytes
+    they are most of a short prompt, and the words that matter are hard to find among them.
+    """
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
@@ -57,7 +62,7 @@ def build_tokenizer(texts: Iterable[str]) -> PreTrainedTokenizerFast:
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
-    tokenizer.train_from_iterator(texts, trainer)
+    tokenizer.train_from_iterator([f"USER: {text} ASSISTANT:" for text in texts], trainer)
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer, pad_token="<pad>", bos_token="<s>", eos_token="</s>", padding_side="right",
         additional_special_tokens=["<image>", SEG_TOKEN], clean_up_tokenization_spaces=False,

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from segtune.core.errors import ConfigError
+from segtune.data.sources.synthetic.attributes import CONTENT_WORDS
 from segtune.data.sources.synthetic.stream import AttributeStream
 
 
@@ -41,6 +42,24 @@ def test_validation_is_fixed_and_apart_from_training() -> None:
     train = AttributeStream(10, seed=3)
     seen = {train.group(index, epoch).image.tobytes() for index in range(10) for epoch in range(3)}
     assert not seen & {val.group(index).image.tobytes() for index in range(10)}
+
+
+def _words(epoch: int, split: str = "train") -> list[str]:
+    stream = AttributeStream(40, seed=3, split=split, easing_epochs=8)
+    return [one.query.text.removeprefix("the ") for index in range(40) for one in stream.group(index, epoch).examples]
+
+
+def test_the_beginning_is_single_words_and_the_grammar_comes_evenly() -> None:
+    def is_single(text: str) -> bool:
+        word, *rest = text.split()
+        return word in CONTENT_WORDS and rest in ([], ["thing"])
+
+    single = [np.mean([is_single(text) for text in _words(epoch)]) for epoch in range(10)]
+    longest = [max(len(text.split()) for text in _words(epoch)) for epoch in range(10)]
+    assert single[:5] == [1] * 5
+    assert single[4] > single[5] > single[6] > single[7] > single[9]
+    assert longest[4] == 2 < longest[5] < longest[9]
+    assert _words(0, "val") == _words(9, "val") != _words(0), "validation asks everything from the start"
 
 
 def test_wrong_arguments_are_refused() -> None:

@@ -40,6 +40,18 @@ _SIDES = {"left": "west", "right": "east", "above": "north", "below": "south"}
 _EXTREMES = {side: f"{word}most" for side, word in _SIDES.items()} | {size: size for size in SIZE_EXTREMES}
 _NAMED_SIZES = ("small", "large")  # a medium object is described by what else it is
 
+_FAMILY = {
+    word: family
+    for family, words in {
+        "colour": COLOURS, "shape": SHAPES, "texture": TEXTURES, "size": (*_NAMED_SIZES, *SIZE_EXTREMES),
+        "place": [f"{word}most" for word in _SIDES.values()],
+    }.items()
+    for word in words
+}  # fmt: skip
+
+_SINGLE: Mapping[str, float] = {"colour": 0.2, "shape": 0.3, "texture": 0.2, "size": 0.1, "place": 0.2}
+# How often a single word is about what; shapes are learned slowest and sizes fastest.
+
 CONTENT_WORDS = frozenset(
     {*SHAPES, *COLOURS, *TEXTURES, *_NAMED_SIZES, *_SIDES.values(), *_EXTREMES.values(), "thing", "excluding"}
 )
@@ -145,6 +157,16 @@ def _dress(phrase: str, rng: np.random.Generator, most: int) -> tuple[str, bool]
     return " ".join(words), len(words) > 6
 
 
+def _single(left: Mapping[str, Phrases]) -> dict[str, Phrases]:
+    """The phrases with one content word, by what the word is about: each teaches to see one thing."""
+    families: dict[str, Phrases] = {}
+    for phrase in (*left["attribute"], *left["extreme"]):
+        word, *rest = phrase[0].split()
+        if rest in ([], ["thing"]):
+            families.setdefault(_FAMILY[word], []).append(phrase)
+    return families
+
+
 def attribute_queries(scene: Scene, rng: np.random.Generator, count: int, ease: float = 0.0) -> list[SceneQuery]:
     """Draws attribute phrases for a scene, with different targets as far as it has them.
 
@@ -152,9 +174,9 @@ def attribute_queries(scene: Scene, rng: np.random.Generator, count: int, ease: 
         scene: The scene.
         rng: The source of chance.
         count: How many.
-        ease: 0 draws from the whole grammar. Above, a query with this chance only names its object by colour and
-            shape ("red disc"; no two objects of a scene share both), and the phrases of the grammar stand among fewer
-            filler words; at 1 there are only names without filler.
+        ease: 0 draws from the whole grammar. Above, a query with this chance has a single content word ("red thing",
+            "disc", "westmost thing"), and phrases stand among fewer filler words; at 1 there are only single words
+            without filler.
 
     Returns:
         At most `count` queries; fewer only where the grammar has no more to say.
@@ -164,19 +186,19 @@ def attribute_queries(scene: Scene, rng: np.random.Generator, count: int, ease: 
     asked: Counter[int] = Counter()
     most = round((1 - ease) * MOST_FILLER)
     while len(queries) < count and any(left.values()):
-        if rng.random() < ease:
-            index = min(rng.permutation(len(scene.objects)).tolist(), key=lambda i: asked[i])
-            asked[index] += 1
-            name = f"{scene.objects[index].colour} {scene.objects[index].shape}"
-            queries.append(SceneQuery(*_dress(name, rng, most), "attribute", index))
-            continue
-        kinds = [kind for kind in KINDS if left[kind]]
-        share = np.array([KINDS[kind] for kind in kinds])
-        kind = kinds[int(rng.choice(len(kinds), p=share / share.sum()))]
-        fewest = min(asked[one[1]] for one in left[kind])
-        choices = [one for one in left[kind] if asked[one[1]] == fewest]
+        easy = _single(left) if rng.random() < ease else {}
+        if easy:
+            share = np.array([_SINGLE[family] for family in easy])
+            phrases = easy[list(easy)[int(rng.choice(len(easy), p=share / share.sum()))]]
+        else:
+            kinds = [kind for kind in KINDS if left[kind]]
+            share = np.array([KINDS[kind] for kind in kinds])
+            phrases = left[kinds[int(rng.choice(len(kinds), p=share / share.sum()))]]
+        fewest = min(asked[one[1]] for one in phrases)
+        choices = [one for one in phrases if asked[one[1]] == fewest]
         weight = np.array([one[2] for one in choices])
         phrase = choices[int(rng.choice(len(choices), p=weight / weight.sum()))]
+        kind = next(kind for kind in left if phrase in left[kind])
         left[kind].remove(phrase)
         asked[phrase[1]] += 1
         queries.append(SceneQuery(*_dress(phrase[0], rng, most), kind, phrase[1]))

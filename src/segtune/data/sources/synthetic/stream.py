@@ -25,14 +25,15 @@ class AttributeStream:
         seed: Decides everything.
         queries: Queries of each scene.
         split: `"train"` or `"val"`.
-        naming_epochs: In the train split, the epochs over which queries change evenly from names alone ("red disc") to
-            the whole grammar among filler words. From names the rest is learned several times faster.
+        easing_epochs: In the train split, the epochs that are easier: in the first half all queries are single words
+            ("red thing", "disc", "westmost thing"), in the second they change evenly to the whole grammar among filler
+            words.
 
     Raises:
         ConfigError: If an argument is out of range.
     """
 
-    def __init__(self, length: int, seed: int, queries: int = 4, split: str = "train", naming_epochs: int = 0) -> None:
+    def __init__(self, length: int, seed: int, queries: int = 4, split: str = "train", easing_epochs: int = 0) -> None:
         if split not in _STREAM_KEYS:
             raise ConfigError(
                 "the stream has no such split", where="split", expected="train or val", found=repr(split),
@@ -45,7 +46,7 @@ class AttributeStream:
             )  # fmt: skip
         self.name = f"attributes@{split}"
         self._length, self._seed, self._queries, self._split = length, seed, queries, split
-        self._naming_epochs = naming_epochs if split == "train" else 0
+        self._easing_epochs = easing_epochs if split == "train" else 0
 
     def __len__(self) -> int:
         """Groups in an epoch."""
@@ -59,8 +60,9 @@ class AttributeStream:
         return [f"{self._record_id(index)}#{k}" for k in range(self._queries)]
 
     def _ease(self, epoch: int) -> float:
-        """How much easier than the grammar an epoch is: from 1 in the first, evenly to 0 at `naming_epochs`."""
-        return max(0.0, 1 - epoch / self._naming_epochs) if self._naming_epochs else 0.0
+        """How much easier than the grammar an epoch is: 1 in the first half of `easing_epochs`, 0 after the last."""
+        half = self._easing_epochs / 2
+        return min(1.0, max(0.0, 2 - epoch / half)) if half else 0.0
 
     def group(self, index: int, epoch: int = 0) -> Group:
         """Draws a scene and its queries.
