@@ -32,9 +32,9 @@ def environment() -> dict[str, str]:
 
 
 def start(arguments: Sequence[str], cwd: Path) -> subprocess.Popen[str]:
-    """Starts `segtune ARGUMENTS` in a directory."""
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    return subprocess.Popen([str(SEGTUNE), *arguments], cwd=cwd, env=environment(), text=True, **pipes)  # type: ignore[call-overload, no-any-return]
+    """Starts `segtune ARGUMENTS` in a directory, as the head of a process group of its own, as a shell does."""
+    options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "start_new_session": True}
+    return subprocess.Popen([str(SEGTUNE), *arguments], cwd=cwd, env=environment(), text=True, **options)  # type: ignore[call-overload, no-any-return]
 
 
 def finish(process: subprocess.Popen[str]) -> Done:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import signal
 from pathlib import Path
@@ -68,6 +69,21 @@ def test_stopped_by_a_signal(
     assert len(read_jsonl(metrics)) == state["step"]
     assert main(["train", "--resume", f"{RUNS}/{number.name}"]) == 0
     assert f"step {state['step']}\n" in capfd.readouterr().out
+    assert_same_run(run, trained.run)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_stopped_with_all_its_processes(number: signal.Signals, trained: Trained, workplace: Path) -> None:
+    """Ctrl-C and schedulers signal the whole group: processes that prepare data must not die of it."""
+    run = workplace / RUNS / f"group-{number.name}"
+    process = start(training(run.name, data__num_workers=1), workplace)
+    metrics = run / "metrics.jsonl"
+    wait_for(lambda: metrics.is_file() and metrics.stat().st_size > 0, process)
+    os.killpg(process.pid, number)
+    stopped = finish(process)
+    assert stopped.code == 128 + number, stopped.err
+    assert "everything is saved" in stopped.err
+    assert main(["train", "--resume", f"{RUNS}/{run.name}"]) == 0
     assert_same_run(run, trained.run)
 
 

@@ -6,6 +6,7 @@ for its batches from a position on.
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -162,4 +163,11 @@ def _load(
         collate_fn=collate,
         num_workers=num_workers,
         pin_memory=torch.cuda.is_available(),
+        worker_init_fn=_leave_signals_to_parent if num_workers else None,
     )
+
+
+def _leave_signals_to_parent(worker: int) -> None:
+    """Ctrl-C and a scheduler's SIGTERM reach every process of a group; the run saves and then ends its workers."""
+    for received in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(received, signal.SIG_IGN)
