@@ -33,6 +33,9 @@ DESCRIPTION = "synth.json"
 SPLITS: Mapping[str, float] = {"train": 0.7, "val": 0.15, "test": 0.15}
 """The usual shares of the splits."""
 
+MOST_HELD_OUT = 150
+"""The most scenes of val and test: more would make every scoring longer and hardly truer; the rest is for training."""
+
 Counts = dict[str, dict[str, int]]
 """Split -> number of `scenes`, `files` and `queries`."""
 
@@ -45,14 +48,14 @@ _JPEG_QUALITY = 95
 
 
 def _split_sizes(scenes: int, splits: Mapping[str, float]) -> dict[str, int]:
-    """Scenes of each split; what rounding leaves over goes to the first."""
+    """Scenes of each split; what rounding and `MOST_HELD_OUT` leave over goes to the first."""
     unknown = sorted(set(splits) - set(SPLITS))
     if unknown or not splits or min(splits.values()) < 0 or abs(sum(splits.values()) - 1) > 1e-6:
         raise ConfigError(
             "the shares of the splits are wrong", where="splits", expected="shares of train, val and test, sum 1",
             found=str(dict(splits)), fix='for example {"train": 0.7, "val": 0.15, "test": 0.15}',
         )  # fmt: skip
-    sizes = {split: round(scenes * share) for split, share in splits.items()}
+    sizes = {split: min(round(scenes * share), MOST_HELD_OUT) for split, share in splits.items()}
     first = next(iter(sizes))
     sizes[first] += scenes - sum(sizes.values())
     if min(sizes.values()) < 1:
