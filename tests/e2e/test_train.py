@@ -52,8 +52,9 @@ def test_what_the_files_say(trained: Trained, workplace: Path) -> None:
     assert config["model"]["base"] == str(workplace / "base")  # absolute: the run works from any directory
     parameters = read_json(trained.run / "parameters.json")
     assert 0 < parameters["trainable"] < parameters["total"]
+    queries = sum(len(read_json(path)["text"]) for path in (workplace / "scenes" / "train").glob("*.json"))
     assert read_json(trained.run / "data.json")["train"] == {
-        "data": "synth:scenes@train", "images": 8, "queries": 35, "skipped_queries": 0, "bad": [],
+        "data": "synth:scenes@train", "images": 8, "queries": queries, "skipped_queries": 0, "bad": [],
     }  # fmt: skip
     assert read_json(trained.run / "environment.json")["packages"]["torch"]
 

@@ -7,6 +7,7 @@ stays plain text.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -43,7 +44,7 @@ class Conversation:
         self.wording = spec.conversation
         content = [{"type": "image"}, {"type": "text", "text": _PLACE}]
         template = processor.apply_chat_template([{"role": "user", "content": content}], add_generation_prompt=True)
-        self._text_only = template.replace(f"{spec.image_token}\n", "").replace(spec.image_token, "")
+        self._text_only = re.sub(re.escape(spec.image_token) + r"\s?", "", template)
         self._template = template.replace(spec.image_token, spec.image_token * spec.num_image_tokens)
         self._specials = sorted({spec.image_token, *self.tokenizer.all_special_tokens}, key=len, reverse=True)
         self._answers: dict[str, tuple[int, ...]] = {}
