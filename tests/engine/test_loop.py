@@ -37,7 +37,11 @@ def test_a_validation_row_is_the_same_however_it_is_cut(space: str) -> None:
     whole = _trainer(loaded, losses, [batch_of(loaded, members)])._validate()
     parts = _trainer(loaded, losses, [batch_of(loaded, [member]) for member in members])._validate()
     assert set(whole) == {f"val_{name}" for name in ("loss", *TERMS, *EVERYTHING, *METRICS, "no_box")}
-    assert parts == pytest.approx(whole, rel=1e-4)
+    summed = {f"val_{name}" for name in ("loss", *TERMS, *EVERYTHING)}
+    assert {key: parts[key] for key in summed} == pytest.approx({key: whole[key] for key in summed}, rel=1e-4)
+    # Counted pixels: the logits of a random model lie around 0, and rounding may carry one of thousands across it.
+    counted = whole.keys() - summed
+    assert {key: parts[key] for key in counted} == pytest.approx({key: whole[key] for key in counted}, abs=1e-3)
     assert whole["val_loss"] == pytest.approx(sum(getattr(losses, t) * whole[f"val_{t}"] for t in losses.terms))
 
 
