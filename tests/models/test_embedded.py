@@ -45,5 +45,5 @@ def test_it_knows_attribute_phrases_on_scenes_it_has_never_seen():
     evaluation = evaluate_split(loaded.model, loader, loaded.conversation, "forced", max_new_tokens=4)
     result = evaluation.scorer.result(data="attributes", split="val", mode="forced")
     painted = score_baselines(data.source, None)["everything"]["gIoU"]
-    assert result["by"]["kind:attribute"]["gIoU"] > 5 * painted
-    assert result["metrics"]["gIoU"] > 4 * painted
+    assert result["by"]["kind:attribute"]["gIoU"] > 8 * painted
+    assert result["metrics"]["gIoU"] > 7 * painted

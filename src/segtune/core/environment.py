@@ -82,6 +82,7 @@ def _commit(root: Path) -> str | None:
         return None
 
     def git(*arguments: str) -> str:
+        """What a git command prints in `root`."""
         command = ["git", "-C", str(root), *arguments]
         return subprocess.run(command, capture_output=True, text=True, timeout=10, check=True).stdout.strip()
 

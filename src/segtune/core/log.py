@@ -69,6 +69,7 @@ class _PlainHandler(logging.StreamHandler):
 
     @property
     def stream(self) -> TextIO:
+        """Standard error as it is now."""
         return sys.stderr
 
     @stream.setter

@@ -36,6 +36,7 @@ class _Loader(yaml.SafeLoader):
     yaml_implicit_resolvers: dict[str, list[Any]] = {}  # noqa: RUF012  PyYAML reads it from the class
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """A mapping as PyYAML makes it, after a look for keys that stand twice."""
         seen: set[str] = set()
         for key, _ in node.value:
             if key.tag != "tag:yaml.org,2002:merge" and key.value in seen:
@@ -50,9 +51,11 @@ class _Dumper(yaml.SafeDumper):
     """SafeDumper that quotes whatever this loader *or* a YAML 1.1 reader would take for something else than text."""
 
     def ignore_aliases(self, data: Any) -> bool:
+        """Writes equal values out each time: people read and edit these files."""
         return True
 
     def represent_str(self, data: str) -> yaml.ScalarNode:
+        """Text, quoted where it would not survive being read again."""
         # PyYAML folds Unicode line ends into spaces unless they are escaped
         style = '"' if any(mark in data for mark in "\x85\u2028\u2029\ufeff") else None
         return self.represent_scalar("tag:yaml.org,2002:str", data, style)
@@ -139,6 +142,7 @@ def _parse_yaml(text: str, where: str) -> Any:
 
 def _parse_json(text: str, where: str) -> Any:
     def unique(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
+        """The mapping of an object's pairs; refuses a key that stands twice."""
         mapping: dict[str, Any] = {}
         for key, value in pairs:
             if key in mapping:

@@ -91,6 +91,7 @@ def scoring_progress(title: str) -> Callable[[int, int], None]:
     started = printed = time.perf_counter()
 
     def tell(done: int, total: int) -> None:
+        """Logs a line where the last one is old enough and there is something left."""
         nonlocal printed
         now = time.perf_counter()
         if done < total and now - printed >= LINE_EVERY_SECONDS:

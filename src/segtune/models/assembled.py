@@ -22,8 +22,8 @@ from transformers import (
 )
 
 from segtune.core.errors import CheckpointError
+from segtune.models.chat import LLAVA_15_TEMPLATE
 from segtune.models.pretrained import guarded, load_pretrained
-from segtune.models.tiny.architecture import CHAT_TEMPLATE
 
 IMAGE_TOKEN = "<image>"
 
@@ -73,7 +73,7 @@ def assemble_llava(
     )  # fmt: skip
     processor = LlavaProcessor(
         image_processor=images, tokenizer=tokenizer, patch_size=vision_config.patch_size, image_token=IMAGE_TOKEN,
-        vision_feature_select_strategy="default", num_additional_image_tokens=1, chat_template=CHAT_TEMPLATE,
+        vision_feature_select_strategy="default", num_additional_image_tokens=1, chat_template=LLAVA_15_TEMPLATE,
     )  # fmt: skip
     return _joined(config, tower, causal), processor
 

@@ -31,6 +31,7 @@ from transformers import (
 )
 
 from segtune.core.input_spec import SEG_TOKEN, ConversationConfig
+from segtune.models.chat import LLAVA_15_TEMPLATE
 from segtune.models.mask_decoder import reset_for_training
 
 IMAGE_SIZE = 128
@@ -39,12 +40,7 @@ SPECIAL_TOKENS = ("<pad>", "<s>", "</s>", "<image>", SEG_TOKEN)
 
 # LLaVA-1.5's layout of a turn, with a space after the image where it has a line break: behind that, the first word of
 # a question would be another token than the same word further on, and a small model would have to learn it twice.
-CHAT_TEMPLATE = (
-    "{% for message in messages %}{{ message['role'].upper() + ': ' }}"
-    "{% for part in message['content'] | selectattr('type', 'equalto', 'image') %}{{ '<image> ' }}{% endfor %}"
-    "{% for part in message['content'] | selectattr('type', 'equalto', 'text') %}{{ part['text'] + ' ' }}{% endfor %}"
-    "{% endfor %}{% if add_generation_prompt %}{{ 'ASSISTANT:' }}{% endif %}"
-)
+CHAT_TEMPLATE = LLAVA_15_TEMPLATE.replace("<image>\\n", "<image> ")
 
 
 def build_tokenizer(texts: Iterable[str]) -> PreTrainedTokenizerFast:
