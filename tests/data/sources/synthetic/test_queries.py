@@ -77,10 +77,35 @@ def test_every_attribute_phrase_has_exactly_one_answer() -> None:
     kinds = dict.fromkeys(KINDS, 0)
     for scene in SCENES:
         for kind, phrases in attribute_phrases(scene).items():
-            for phrase, index, _ in phrases:
-                assert answers(scene, phrase) == [index], phrase
+            for phrase, picked, _ in phrases:
+                assert len(picked) == 1
+                assert answers(scene, phrase) == list(picked), phrase
                 kinds[kind] += 1
     assert all(count > 50 for count in kinds.values()), kinds
+
+
+def test_single_words_pick_every_object_they_are_true_of() -> None:
+    several, words = 0, set[str]()
+    for number, scene in enumerate(SCENES):
+        for query in attribute_queries(scene, scene_rng(1, 95, number), 6, ease=1.0):
+            core = query.text.removeprefix("the ")
+            assert sorted(query.indices) == answers(scene, core), core
+            assert 0 < len(query.indices) < len(scene.objects)
+            content = core.removeprefix("thing excluding ").removesuffix(" thing")
+            assert " " not in content, core
+            several += len(query.indices) > 1
+            words.add(content)
+    assert several > len(SCENES)
+    assert words >= CONTENT_WORDS - {"thing", "excluding", "west", "east", "north", "south"}
+
+
+def test_no_phrase_is_asked_twice_of_a_scene() -> None:
+    for number, scene in enumerate(SCENES):
+        for ease in (0.0, 0.5, 1.0):
+            queries = attribute_queries(scene, scene_rng(1, 96, number), 8, ease)
+            fillers = set(FILLER_WORDS)
+            core = [" ".join(w for w in q.text.split() if w not in fillers).removeprefix("the ") for q in queries]
+            assert len(set(core)) == len(core), core
 
 
 def test_attribute_queries_are_dressed_phrases() -> None:

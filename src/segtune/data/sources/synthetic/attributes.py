@@ -7,7 +7,9 @@ The grammar has content words of its own, which the questions of the embedded da
     relation    [the] thing (west|east|north|south) of the PHRASE
     exclusion   [the] (GROUP | thing) excluding (SHAPE | COLOUR | TEXTURE)
 
-Half of the phrases stand among filler words. A phrase is emitted only where it picks exactly one object.
+Half of the phrases stand among filler words. A phrase of the grammar is emitted only where it picks exactly one
+object. The single words of the curriculum ("striped thing", "thing excluding red") pick every object they are true of,
+so that each of them teaches as much as a scene holds.
 """
 
 from __future__ import annotations
@@ -30,7 +32,7 @@ from segtune.data.sources.synthetic.predicates import (
 )
 from segtune.data.sources.synthetic.scene import Scene, SceneQuery
 
-KINDS: Mapping[str, float] = {"attribute": 0.37, "extreme": 0.25, "relation": 0.20, "exclusion": 0.18}
+KINDS: Mapping[str, float] = {"attribute": 0.33, "extreme": 0.21, "relation": 0.18, "exclusion": 0.28}
 """The kinds of attribute phrases and how often each is drawn where the scene allows it."""
 
 MOST_FILLER = 6
@@ -49,8 +51,10 @@ _FAMILY = {
     for word in words
 }  # fmt: skip
 
-_SINGLE: Mapping[str, float] = {"colour": 0.2, "shape": 0.3, "texture": 0.2, "size": 0.1, "place": 0.2}
-# How often a single word is about what; shapes are learned slowest and sizes fastest.
+_SINGLE: Mapping[str, float] = {
+    "colour": 0.10, "shape": 0.32, "texture": 0.16, "size": 0.06, "place": 0.14, "exclusion": 0.22,
+}  # fmt: skip
+# How often a single word is about what; shapes and textures are learned slowest and sizes fastest.
 
 CONTENT_WORDS = frozenset(
     {*SHAPES, *COLOURS, *TEXTURES, *_NAMED_SIZES, *_SIDES.values(), *_EXTREMES.values(), "thing", "excluding"}
@@ -61,8 +65,8 @@ _ORDER = ("size", "texture", "colour", "shape")
 _SUBSETS = tuple(subset for n in (1, 2, 3) for subset in combinations(_ORDER, n))
 _SUBSET_WEIGHT = np.array([{1: 3.0, 2: 2.0, 3: 0.8}[len(s)] * (1.5 if "shape" in s else 1.0) for s in _SUBSETS])
 
-Phrases = list[tuple[str, int, float]]
-"""Phrases of one kind: the words, the index of the object they pick, and a weight."""
+Phrases = list[tuple[str, tuple[int, ...], float]]
+"""Phrases of one kind: the words, the indices of the objects they pick, and a weight."""
 
 
 def _words(attributes: Mapping[str, str]) -> str:
@@ -80,7 +84,7 @@ def _attribute(scene: Scene) -> Phrases:
                 continue
             found.append((tuple((key, getattr(one, key)) for key in subset), index, weight))
     count = Counter(attributes for attributes, _, _ in found)
-    return [(_words(dict(a)), index, weight) for a, index, weight in found if count[a] == 1]
+    return [(_words(dict(a)), (index,), weight) for a, index, weight in found if count[a] == 1]
 
 
 def _groups(scene: Scene, keys: Iterable[str]) -> list[tuple[dict[str, str], list[int]]]:
@@ -102,7 +106,7 @@ def _extreme(scene: Scene) -> Phrases:
             picked = extreme(scene.objects, group, which)
             if picked is not None:
                 weight = 0.7 if attributes else 2.0
-                phrases.append((f"{_EXTREMES[which]} {_words(attributes)}", picked, weight))
+                phrases.append((f"{_EXTREMES[which]} {_words(attributes)}", (picked,), weight))
     return phrases
 
 
@@ -112,10 +116,10 @@ def _relation(scene: Scene, described: Phrases) -> Phrases:
     for direction in DIRECTIONS:
         pair = only_beyond(scene.objects, direction)
         if pair is not None:
-            anchors = [(words, weight) for words, index, weight in described if index == pair[1]]
+            anchors = [(words, weight) for words, picked, weight in described if picked == (pair[1],)]
             total = sum(weight for _, weight in anchors)
             for words, weight in anchors:
-                phrases.append((f"thing {_SIDES[direction]} of the {words}", pair[0], weight / total))
+                phrases.append((f"thing {_SIDES[direction]} of the {words}", (pair[0],), weight / total))
     return phrases
 
 
@@ -129,7 +133,7 @@ def _exclusion(scene: Scene) -> Phrases:
             for value in sorted({getattr(scene.objects[i], key) for i in group}):
                 picked = only_lacking(scene.objects, group, key, value)
                 if picked is not None:
-                    phrases.append((f"{_words(attributes)} excluding {value}", picked, 1.0 if attributes else 2.0))
+                    phrases.append((f"{_words(attributes)} excluding {value}", (picked,), 1.0 if attributes else 2.0))
     return phrases
 
 
@@ -157,14 +161,50 @@ def _dress(phrase: str, rng: np.random.Generator, most: int) -> tuple[str, bool]
     return " ".join(words), len(words) > 6
 
 
-def _single(left: Mapping[str, Phrases]) -> dict[str, Phrases]:
-    """The phrases with one content word, by what the word is about: each teaches to see one thing."""
+def _single(scene: Scene, extremes: Phrases) -> dict[str, Phrases]:
+    """The phrases that rest on one content word, by what the word is about: each teaches to see one thing.
+
+    A word and its exclusion pick all the objects they are true of, unless these are none or all of the scene.
+    """
     families: dict[str, Phrases] = {}
-    for phrase in (*left["attribute"], *left["extreme"]):
+    everything = set(range(len(scene.objects)))
+    for key in _ORDER:
+        for value in sorted({getattr(one, key) for one in scene.objects}):
+            picked = matching(scene.objects, {key: value})
+            if value not in _FAMILY or len(picked) == len(everything):
+                continue
+            families.setdefault(key, []).append((_words({key: value}), tuple(picked), 1.0))
+            if key != "size":
+                lacking = tuple(sorted(everything.difference(picked)))
+                families.setdefault("exclusion", []).append((f"thing excluding {value}", lacking, 1.0))
+    for phrase in extremes:
         word, *rest = phrase[0].split()
-        if rest in ([], ["thing"]):
+        if rest == ["thing"]:
             families.setdefault(_FAMILY[word], []).append(phrase)
     return families
+
+
+def _one_of(families: Mapping[str, Phrases], shares: Mapping[str, float], asked: Counter[int], rng: np.random.Generator
+            ) -> tuple[str, str, tuple[int, ...]]:  # fmt: skip
+    """Draws a family by its share and one of its phrases, of those whose objects were asked for least.
+
+    Args:
+        families: The phrases to choose from.
+        shares: How often each family is drawn where it has any phrases.
+        asked: How often each object was picked so far.
+        rng: The source of chance.
+
+    Returns:
+        The family, the words and the objects they pick.
+    """
+    names = [name for name in shares if families.get(name)]
+    share = np.array([shares[name] for name in names])
+    name = names[int(rng.choice(len(names), p=share / share.sum()))]
+    fewest = min(max(asked[i] for i in picked) for _, picked, _ in families[name])
+    choices = [one for one in families[name] if max(asked[i] for i in one[1]) == fewest]
+    weight = np.array([one[2] for one in choices])
+    words, picked, _ = choices[int(rng.choice(len(choices), p=weight / weight.sum()))]
+    return name, words, picked
 
 
 def attribute_queries(scene: Scene, rng: np.random.Generator, count: int, ease: float = 0.0) -> list[SceneQuery]:
@@ -181,25 +221,18 @@ def attribute_queries(scene: Scene, rng: np.random.Generator, count: int, ease: 
     Returns:
         At most `count` queries; fewer only where the grammar has no more to say.
     """
-    left = attribute_phrases(scene)
+    grammar = attribute_phrases(scene)
+    single = _single(scene, grammar["extreme"]) if ease else {}
     queries: list[SceneQuery] = []
     asked: Counter[int] = Counter()
     most = round((1 - ease) * MOST_FILLER)
-    while len(queries) < count and any(left.values()):
-        easy = _single(left) if rng.random() < ease else {}
-        if easy:
-            share = np.array([_SINGLE[family] for family in easy])
-            phrases = easy[list(easy)[int(rng.choice(len(easy), p=share / share.sum()))]]
-        else:
-            kinds = [kind for kind in KINDS if left[kind]]
-            share = np.array([KINDS[kind] for kind in kinds])
-            phrases = left[kinds[int(rng.choice(len(kinds), p=share / share.sum()))]]
-        fewest = min(asked[one[1]] for one in phrases)
-        choices = [one for one in phrases if asked[one[1]] == fewest]
-        weight = np.array([one[2] for one in choices])
-        phrase = choices[int(rng.choice(len(choices), p=weight / weight.sum()))]
-        kind = next(kind for kind in left if phrase in left[kind])
-        left[kind].remove(phrase)
-        asked[phrase[1]] += 1
-        queries.append(SceneQuery(*_dress(phrase[0], rng, most), kind, phrase[1]))
+    while len(queries) < count and any(grammar.values()):
+        easy = rng.random() < ease and any(single.values())
+        families, shares = (single, _SINGLE) if easy else (grammar, KINDS)
+        family, words, picked = _one_of(families, shares, asked, rng)
+        for others in (grammar, single):  # nothing is asked twice
+            others.update({name: [one for one in phrases if one[0] != words] for name, phrases in others.items()})
+        asked.update(picked)
+        kind = family if family in KINDS else "extreme" if words.split()[0] in _EXTREMES.values() else "attribute"
+        queries.append(SceneQuery(*_dress(words, rng, most), kind, picked))
     return queries

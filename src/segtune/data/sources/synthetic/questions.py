@@ -102,7 +102,7 @@ def _ask(one: Askable, split: str, is_sentence: bool, rng: np.random.Generator) 
     templates = TEMPLATES[one.kind][split][int(is_sentence)]
     template = templates[int(rng.integers(len(templates)))]
     text = render(template, one.variants[int(rng.integers(len(one.variants)))])
-    return SceneQuery(text, is_sentence, one.kind, one.index)
+    return SceneQuery(text, is_sentence, one.kind, (one.index,))
 
 
 def questions(scene: Scene, split: str, rng: np.random.Generator, count: int) -> list[SceneQuery]:

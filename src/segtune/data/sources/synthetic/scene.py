@@ -59,19 +59,24 @@ class Scene:
 
 @dataclass(frozen=True, slots=True)
 class SceneQuery:
-    """A text that picks exactly one object of its scene.
+    """A text that picks one object of its scene, or in the curriculum of the tiny base several.
 
     Attributes:
         text: The words.
         is_sentence: True for a long one.
         kind: The kind of thought it needs.
-        index: The object it picks, an index into `Scene.objects`.
+        indices: The objects it picks, indices into `Scene.objects`.
     """
 
     text: str
     is_sentence: bool
     kind: str
-    index: int
+    indices: tuple[int, ...]
+
+    @property
+    def index(self) -> int:
+        """The object it picks; the first of them where it picks several."""
+        return self.indices[0]
 
 
 def scene_rng(seed: int, *key: int) -> np.random.Generator:

@@ -26,8 +26,8 @@ class AttributeStream:
         queries: Queries of each scene.
         split: `"train"` or `"val"`.
         easing_epochs: In the train split, the epochs that are easier: in the first half all queries are single words
-            ("red thing", "disc", "westmost thing"), in the second they change evenly to the whole grammar among filler
-            words.
+            ("red thing", "disc", "westmost thing", "thing excluding red"), in the second they change evenly to the
+            whole grammar among filler words.
 
     Raises:
         ConfigError: If an argument is out of range.
@@ -88,8 +88,13 @@ class AttributeStream:
         examples = tuple(
             Example(
                 name,
-                Query(one.text, one.is_sentence, one.kind, explanation=describe(scene.objects[one.index])),
-                scene.objects[one.index].mask.astype(np.uint8),
+                Query(
+                    one.text,
+                    one.is_sentence,
+                    one.kind,
+                    explanation=" and ".join(describe(scene.objects[i]) for i in one.indices),
+                ),
+                np.any([scene.objects[i].mask for i in one.indices], axis=0).astype(np.uint8),
             )
             for name, one in zip(self.ids(index), queries, strict=True)
         )
