@@ -1,12 +1,17 @@
-"""What the documentation shows works: its commands, settings, recipes, annotations and links, read from the pages."""
+"""What the documentation shows works: its commands, settings, recipes, annotations and links, read from the pages.
+
+The commands of `TRIED` are run; those of the other pages are parsed, because they need what is not here.
+"""
 
 from __future__ import annotations
 
 import ast
 import importlib
 import json
+import math
 import re
 import shlex
+import shutil
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -15,17 +20,21 @@ from typing import Any
 import pytest
 import typer
 
-from segtune.cli.main import app
+from segtune.cli.main import app, main
 from segtune.config import ExperimentConfig, load_recipe
 from segtune.core.config import known_keys, validate
 from segtune.core.recipe_files import read_recipe, shipped_recipes
+from segtune.core.rundir import RunDir
 from segtune.data.sources.annotations import read_annotation, read_explanations
 from segtune.data.spec import KINDS
+from segtune.engine.config import LOSSES, METRICS
 from segtune.metrics.predictions import parse_prediction
 from segtune.ops.rle import rle_decode
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+TRIED = ("quick-reference.md", "train.md", "troubleshooting.md")
+REFERENCE, TROUBLE = ROOT / "docs" / "quick-reference.md", ROOT / "docs" / "troubleshooting.md"
 KEYS = known_keys(ExperimentConfig)
 SHELL = ("console", "sh")
 FILES = ("json", "jsonl", "yaml", "png", "md", "py")  # suffixes: `data.json` is a file and no setting
@@ -189,3 +198,112 @@ def test_python_on_the_pages_imports_what_exists(page: Path) -> None:
                 module = importlib.import_module(str(node.module))
                 missing = [alias.name for alias in node.names if not hasattr(module, alias.name)]
                 assert not missing, f"{page.name}: {ast.unparse(node)}"
+
+
+# --- the pages whose commands are run
+
+
+@pytest.fixture(scope="module")
+def workplace(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """What the commands of the pages name: a dataset `photos`, `photo.jpg`, and the complete runs `first` and `second`.
+
+    The pictures are drawn and the runs have one step, so numbers mean nothing here.
+    """
+    place = tmp_path_factory.mktemp("docs")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(place)
+        patch.setenv("ACCELERATE_USE_CPU", "true")
+        patch.setenv("HF_HUB_OFFLINE", "1")
+        assert main(["data", "synth", "photos", "--scenes", "10"]) == 0
+        shutil.copy(sorted(Path("photos/val").glob("*.jpg"))[0], "photo.jpg")
+        small = ["train.epochs=1", "train.batch_size=1", "data.max_train_images=1", "data.max_val_images=1"]
+        cheap = ["data.queries_per_image=1", "eval.overlays=3"]
+        assert main(["train", "street", "data.root=photos", "run.name=first", *small, *cheap]) == 0
+        shutil.copytree("runs/first", "runs/second")
+        yield place
+
+
+def _tried() -> list[str]:
+    return list(dict.fromkeys(line for page, line in _command_lines() if page in TRIED))
+
+
+@pytest.mark.parametrize("line", _tried())
+def test_commands_run(line: str, workplace: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """Training is checked by `--dry-run`; a resume finds a complete run. `tests/e2e` trains and resumes."""
+    arguments = shlex.split(line, comments=True)[1:]
+    if _parse(line)[0] == "train" and not {"--dry-run", "--resume"} & set(arguments):
+        arguments.append("--dry-run")
+    assert main(arguments) == 0, capfd.readouterr().err
+    assert capfd.readouterr().out
+
+
+@pytest.mark.parametrize("name", TRIED)
+def test_shell_blocks_of_tried_pages_hold_nothing_else(name: str) -> None:
+    lines = [line for block in _blocks(ROOT / "docs" / name, *SHELL) for line in block.splitlines()]
+    assert [line for line in lines if not line.startswith("segtune ")] == []
+
+
+def _rows(page: Path, first: str) -> list[list[str]]:
+    """The cells of the table whose first heading is `first`, without back-ticks, its headings first."""
+    lines = _text(page).splitlines()
+    start = next(i for i, line in enumerate(lines) if line.startswith(f"| {first} |"))
+    stop = next((i for i in range(start, len(lines)) if not lines[i].startswith("|")), len(lines))
+    return [
+        [cell.strip().replace("`", "") for cell in line.strip("|").split("|")]
+        for line in (lines[start], *lines[start + 2 : stop])
+    ]
+
+
+def test_the_defaults_of_the_quick_reference_are_those_of_the_code(tmp_path: Path) -> None:
+    """A cell, given as a setting, must change nothing: neither a bare recipe nor the shipped one of its column."""
+    bare = tmp_path / "bare.yaml"
+    bare.write_text("{data: {train: photos@train}, model: {vlm: a, mask_model: b}}", encoding="utf-8")
+    heading, *rows = _rows(REFERENCE, "key")
+    assert heading == ["key", "default", "own", "street"]
+    assert len(rows) > 40
+    for column, recipe in enumerate((str(bare), "own", "street"), start=1):
+        expected = load_recipe(recipe)
+        for row in rows:
+            found = load_recipe(recipe, [f"{row[0]}={row[column]}"])
+            assert found == expected, f"{heading[column]}: {row[0]} is not {row[column]}"
+
+
+def test_a_wrong_default_would_be_noticed() -> None:
+    assert load_recipe("own", ["optim.lr=2e-4"]) != load_recipe("own")
+
+
+def test_the_quick_reference_names_every_metric_and_command() -> None:
+    names = {name.strip() for row in _rows(REFERENCE, "metric")[1:] for name in row[0].split(",")}
+    assert names == {*LOSSES, *METRICS, "emission_rate", "no_box"}
+    called = {_parse(line)[0] for page, line in _command_lines() if page == REFERENCE.name}
+    assert called >= set(_parser().commands) - {"data", "config"}
+
+
+def test_the_quick_reference_names_what_a_run_leaves(workplace: Path) -> None:
+    named = [name.strip() for row in _rows(REFERENCE, "file")[1:] for name in row[0].split(",")]
+    run = workplace / "runs" / "first"
+    for name in named:
+        assert list(run.glob(re.sub(r"\{\w+\}|N(?=\.json)", "*", name))), name
+    tops = {name.partition("/")[0] for name in named}
+    patterns = [re.compile(re.sub(r"\\\{\w+\\\}|N(?=\\\.json)", ".+", re.escape(top))) for top in tops]
+    left = [path.name for path in run.iterdir() if not path.name.startswith(".")]
+    assert [name for name in left if not any(pattern.fullmatch(name) for pattern in patterns)] == []
+    assert RunDir.open(run).config.is_file()
+
+
+def test_messages_that_are_quoted_are_those_of_the_program() -> None:
+    source = "\n".join(path.read_text(encoding="utf-8") for path in (ROOT / "src" / "segtune").rglob("*.py"))
+    messages = [row[0] for row in _rows(TROUBLE, "message")[1:]]
+    assert len(messages) > 15
+    assert [message for message in messages if message not in source] == []
+    told = ("loss or gradient is not finite; the step was skipped", "no mask: the model's answer asks for none")
+    assert [text for text in told if text not in _text(TROUBLE) or text not in source] == []
+
+
+def test_the_steps_that_the_guide_counts() -> None:
+    config = load_recipe("own").train
+    steps = math.ceil(math.ceil(300 / config.batch_size) / config.accumulate)
+    assert f"300 photographs are {steps} steps an epoch and {steps * config.epochs} in all" in _text(
+        ROOT / "docs" / "train.md"
+    )
+    assert load_recipe("own").optim.warmup_steps == 100
