@@ -38,8 +38,8 @@ class DataConfig(Config):
     text_only_epochs: int = Field(
         0, ge=0, description="epochs over which images enter the prompts, none in the first half: words come first"
     )
-    max_train_images: int | None = Field(None, ge=1)
-    max_val_images: int | None = Field(None, ge=1)
+    max_train_samples: int | None = Field(None, ge=1, description="train on the first so many pairs of image and query")
+    max_val_samples: int | None = Field(None, ge=1, description="score only the first so many pairs of image and query")
     max_bad_fraction: float = Field(0.1, ge=0, le=1, description="share of unusable items above which a run refuses")
     num_workers: int = Field(0, ge=0)
     augment: AugmentConfig = AugmentConfig()
