@@ -133,8 +133,8 @@ def test_a_dataset_is_cut_to_samples_and_only_those_are_decoded(photos):
     assert prepared.to_dict()["images"] == 3
     assert prepared.to_dict()["queries"] == 5
     assert prepared.bad == ()  # the damaged one is not among them
+    _break_the_middle(photos / "02.png")
     with pytest.raises(DataError, match="1 of 5 images"):
-        _break_the_middle(photos / "02.png")
         prepare("reasonseg:photos@train", _config(photos), max_samples=9)
     assert prepare("reasonseg:photos@train", _config(photos, max_bad_fraction=0.2), max_samples=9).skipped_queries == 2
 
