@@ -43,7 +43,7 @@ from segtune.engine.evaluator import score_baselines
 from segtune.engine.inference import MODES, Mode
 from segtune.engine.loading import RUN_BASE, Loaded, adopt_base, build, export_base, find_checkpoint, load, usual_device
 from segtune.engine.loop import Trainer
-from segtune.engine.machine import prepare_machine, require_float32
+from segtune.engine.machine import prepare_allocator, prepare_machine, require_float32
 from segtune.engine.optim import build_optimizer, load_optimizer_state, rate_shares
 from segtune.engine.predictor import Prediction, Predictor
 from segtune.engine.recompute import recompute_layers
@@ -220,6 +220,7 @@ def _prepare(config: ExperimentConfig) -> None:
     """What concerns the machine alone, before anything is read."""
     if config.run.threads is not None:
         torch.set_num_threads(config.run.threads)
+    prepare_allocator()  # before the next line may touch a GPU
     prepare_machine(config.train, config.optim, PartialState().device)
 
 
