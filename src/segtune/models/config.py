@@ -75,6 +75,9 @@ class ModelConfig(Config):
     mask_features: Literal["encoder", "shared"] = Field(
         "encoder", description="the decoder's image features: SAM's own encoder, or the tower's through a connector"
     )
+    img_size: int | None = Field(
+        None, ge=1, description="side of the square that each image encoder sees; default the model's own sizes"
+    )
     image_geometry: Literal["pad", "crop"] = Field("pad", description="the VLM's square: padded, or centre-cropped")
     prompting: Literal["seg_state", "query_tokens"] = Field(
         "seg_state", description="the decoder's prompt: the <SEG> state, or learned tokens that attend to all states"
