@@ -16,7 +16,7 @@ from segtune.core.errors import ConfigError, DataError
 from segtune.core.records import Group, Source
 from segtune.data.bad_items import BadItem, one_line
 from segtune.data.config import DataConfig
-from segtune.data.open import open_source, usable
+from segtune.data.open import counted_items, open_source, usable
 from segtune.data.spec import LAYOUT, DataSpec
 
 _WORKING_DIRECTORY = re.compile(r"(\w+:)?\.(@.*)?")
@@ -142,7 +142,7 @@ def prepare(
         stream_queries=config.queries_per_image or 4, easing_epochs=config.easing_epochs,
     )  # fmt: skip
     bad = list(usable(source, config.max_bad_fraction, name))
-    found = int(getattr(source, "files", len(source)))
+    found = counted_items(source)
     if max_samples is not None:
         source = FirstSamples(source, max_samples)
     if drawn:
