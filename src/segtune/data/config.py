@@ -13,7 +13,7 @@ class AugmentConfig(Config):
     flip: float = Field(0.0, ge=0, le=1, description="chance of a mirror image; never where a text says left or right")
     crop: float = Field(0.0, ge=0, lt=1, description="largest share of each side cut away; some target always stays")
     scale: float = Field(
-        0.0, ge=0, le=3, description="things become up to 1 + scale times as large or as small; every target stays"
+        0.0, ge=0, le=1, description="things become up to 1 + scale times as large or as small; every target stays"
     )
     color: float = Field(0.0, ge=0, lt=1, description="largest relative change of brightness, contrast and saturation")
 

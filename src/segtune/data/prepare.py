@@ -126,15 +126,7 @@ def prepare(
         ConfigError: The name is malformed, or a recipe leaves the place open and no root was given.
         DataError: It is missing, or too much of it is bad; bad items are listed.
     """
-    try:
-        spec = DataSpec.parse(name, root=config.root)
-    except DataError as error:
-        if config.root is None and _WORKING_DIRECTORY.fullmatch(name):
-            raise ConfigError(
-                "the recipe needs to be told where your photographs and questions are", where="data.root",
-                expected=LAYOUT, found="nothing, and none of this in the working directory", fix="add data.root=DIR",
-            ) from error  # fmt: skip
-        raise
+    spec = _named(name, config.root)
     drawn = spec.directory is None
     source = open_source(
         spec, root=config.root, seed=seed if drawn else config.synth.seed, scenes=config.synth.scenes, limit=limit,
@@ -169,6 +161,19 @@ def prepare(
             fix="replace these files, or raise data.max_bad_fraction",
         )  # fmt: skip
     return Prepared(spec, source, tuple(bad), skipped)
+
+
+def _named(name: str, root: str | None) -> DataSpec:
+    """The dataset of a name; where a recipe leaves the place open, what is missing is `data.root`."""
+    try:
+        return DataSpec.parse(name, root=root)
+    except DataError as error:
+        if root is None and _WORKING_DIRECTORY.fullmatch(name):
+            raise ConfigError(
+                "the recipe needs to be told where your photographs and questions are", where="data.root",
+                expected=LAYOUT, found="nothing, and none of this in the working directory", fix="add data.root=DIR",
+            ) from error  # fmt: skip
+        raise
 
 
 def _below(spec: DataSpec, path: str) -> str:
