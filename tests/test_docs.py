@@ -26,6 +26,7 @@ from segtune.core.config import known_keys, validate
 from segtune.core.recipe_files import read_recipe, shipped_recipes
 from segtune.core.rundir import RunDir
 from segtune.data.sources.annotations import read_annotation, read_explanations
+from segtune.data.sources.index import read_index
 from segtune.data.spec import KINDS
 from segtune.engine.config import LOSSES, METRICS
 from segtune.metrics.predictions import parse_prediction
@@ -181,8 +182,15 @@ def test_json_on_the_pages_is_what_the_readers_take(page: Path, tmp_path: Path) 
         value = json.loads(block)
         file = tmp_path / "example.json"
         file.write_text(block, encoding="utf-8")
-        if isinstance(value, list):
+        if isinstance(value, list) and all("outputs" in entry for entry in value):
             assert read_explanations(file)
+        elif isinstance(value, list):
+            images = [entry["image"].removeprefix("train/") for entry in value]
+            beside = [f"{Path(image).stem}.json" for image in images]
+            index = read_index(
+                file, "train", {*images, *beside, *(e["annotation"] for e in value if "annotation" in e)}
+            )
+            assert (index.refused, index.used) == ([], len(value))
         elif "shapes" in value:
             assert any(not shape.is_flag for shape in read_annotation(file).shapes)
         else:

@@ -15,8 +15,8 @@ from segtune.core.input_spec import ConversationConfig
 from segtune.core.recipe_files import read_recipe, recipe_name
 from segtune.data.config import DataConfig
 from segtune.engine.config import EvalConfig, OptimConfig, TrainConfig, require_watched, watched
-from segtune.losses.config import OPTIONAL_TERMS, LossConfig
-from segtune.models.config import ModelConfig
+from segtune.losses.config import OPTIONAL_TERMS, LossConfig, require_weight
+from segtune.models.config import ModelConfig, require_effect
 
 
 class RunConfig(Config):
@@ -42,6 +42,12 @@ class ExperimentConfig(Config):
     optim: OptimConfig = OptimConfig()
     train: TrainConfig = TrainConfig()
     eval: EvalConfig = EvalConfig()
+
+    @model_validator(mode="after")
+    def _something_trains(self) -> Self:
+        require_effect(self.model)
+        require_weight(self.losses)
+        return self
 
     @model_validator(mode="after")
     def _watched_metrics_come(self) -> Self:

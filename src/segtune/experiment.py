@@ -43,7 +43,7 @@ from segtune.engine.evaluator import score_baselines
 from segtune.engine.inference import MODES, Mode
 from segtune.engine.loading import RUN_BASE, Loaded, adopt_base, build, export_base, find_checkpoint, load, usual_device
 from segtune.engine.loop import Trainer
-from segtune.engine.machine import prepare_machine, require_float32
+from segtune.engine.machine import prepare_allocator, prepare_machine, require_float32
 from segtune.engine.optim import build_optimizer, load_optimizer_state, rate_shares
 from segtune.engine.predictor import Prediction, Predictor
 from segtune.engine.recompute import recompute_layers
@@ -181,7 +181,7 @@ def evaluate(
     documents = score(
         loaded, prepared, out, EvalConfig(batch_size=batch_size, overlays=overlays), modes,
         baselines=score_baselines(prepared.source, _training_source(model)),
-        first_query_only=first_query_only, limit=limit,
+        first_query_only=first_query_only, deviations=() if limit is None else (f"first_{limit}_images",),
     )  # fmt: skip
     _log.info("scores and predictions are in %s", out)
     return documents
@@ -197,7 +197,7 @@ def _training_source(model: str) -> Source | None:
         directory = DataSpec.parse(config.train, root=config.root).directory
         if directory is None or is_absent(directory):
             return None
-        return prepare(config.train, config, limit=config.max_train_images).source
+        return prepare(config.train, config, max_samples=config.max_train_samples).source
     except SegtuneError as error:
         _log.warning("no baselines from mean masks: the run's training data cannot be read (%s)", error.message)
         return None
@@ -206,10 +206,10 @@ def _training_source(model: str) -> Source | None:
 def _data(config: ExperimentConfig) -> tuple[Prepared, Prepared | None]:
     """The training data and, where there are any, the validation data; both known to be readable."""
     data, seed = config.data, config.run.seed
-    training = prepare(data.train, data, limit=data.max_train_images, seed=seed)
+    training = prepare(data.train, data, max_samples=data.max_train_samples, seed=seed)
     if data.val is None:
         return training, None
-    return training, prepare(data.val, data, limit=data.max_val_images, seed=seed)
+    return training, prepare(data.val, data, max_samples=data.max_val_samples, seed=seed)
 
 
 def _say(text: str) -> None:
@@ -220,6 +220,7 @@ def _prepare(config: ExperimentConfig) -> None:
     """What concerns the machine alone, before anything is read."""
     if config.run.threads is not None:
         torch.set_num_threads(config.run.threads)
+    prepare_allocator()  # before the next line may touch a GPU
     prepare_machine(config.train, config.optim, PartialState().device)
 
 
@@ -332,8 +333,9 @@ def _score(session: Session, out: Path, overlays: int) -> None:
     baselines = score_baselines(session.validation.source, _for_means(session))
     config = session.config.eval.model_copy(update={"overlays": overlays})
     _say(f"scoring {len(session.validation.source)} images")
-    limit = session.config.data.max_val_images
-    score(session.loaded, session.validation, out, config, list(MODES), baselines=baselines, limit=limit)
+    most = session.config.data.max_val_samples
+    cut = () if most is None else (f"first_{most}_samples",)
+    score(session.loaded, session.validation, out, config, list(MODES), baselines=baselines, deviations=cut)
 
 
 def _for_means(session: Session) -> Source | None:

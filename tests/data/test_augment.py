@@ -132,3 +132,88 @@ def test_nothing_is_changed_without_a_switch():
     same = augment(drawn, AugmentConfig(), generator(0))
     assert same.image is drawn.image
     assert same.examples == drawn.examples
+
+
+def _plane(height: int, width: int, box: tuple[slice, slice]) -> Group:
+    """An image whose pixels say where they were, with one target."""
+    ys, xs = np.mgrid[:height, :width]
+    image = np.stack([ys, xs, np.full_like(xs, 7)], axis=2).astype(np.uint8)
+    target = np.zeros((height, width), np.uint8)
+    target[box] = 1
+    return Group("g", image, (Example("g#0", Query("the box", False), target),))
+
+
+def test_nothing_becomes_more_than_twice_as_large():
+    """The margin around a smaller image is kept in memory: twice is four times the pixels."""
+    with pytest.raises(ValueError, match="scale"):
+        AugmentConfig(scale=1.5)
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_a_change_of_scale_keeps_every_target_whole_and_in_its_place(seed):
+    drawn = _plane(60, 90, (slice(20, 30), slice(50, 75)))
+    seen = augment(drawn, AugmentConfig(scale=1.0), generator(seed))
+    (example,) = seen.examples
+    assert example.target.shape == seen.image.shape[:2]
+    assert int((example.target == 1).sum()) == 250
+    there = seen.image[example.target == 1]
+    assert (there[:, 0].min(), there[:, 0].max(), there[:, 1].min(), there[:, 1].max()) == (20, 29, 50, 74)
+    assert 0.5 - 0.02 <= seen.image.shape[0] / 60 <= 2 + 0.02
+    assert seen.image.shape[1] / 90 == pytest.approx(seen.image.shape[0] / 60, abs=0.03)  # its own shape
+
+
+def test_scales_spread_evenly_to_both_sides_and_windows_move():
+    drawn = _plane(60, 90, (slice(28, 32), slice(40, 44)))
+    seen = [augment(drawn, AugmentConfig(scale=1.0), generator(seed)) for seed in range(200)]
+    factors = np.array([60 / group.image.shape[0] for group in seen])
+    assert factors.max() > 1.9
+    assert factors.min() < 0.53
+    assert 0.4 < (factors > 1).mean() < 0.6
+    corners = {tuple(group.image[0, 0, :2]) for group in seen if group.image.shape[0] < 50}
+    assert len(corners) > 50
+
+
+def test_a_large_target_bounds_how_near_the_window_comes():
+    drawn = _plane(60, 90, (slice(5, 55), slice(0, 90)))
+    seen = [augment(drawn, AugmentConfig(scale=1.0), generator(seed)) for seed in range(50)]
+    assert min(group.image.shape[0] for group in seen) == 60
+    assert all(int((group.examples[0].target == 1).sum()) == 50 * 90 for group in seen)
+
+
+def test_what_lies_around_a_smaller_image_is_its_mean_colour_and_ignored():
+    drawn = _plane(60, 90, (slice(28, 32), slice(40, 44)))
+    seed = next(s for s in range(50) if augment(drawn, AugmentConfig(scale=1.0), generator(s)).image.shape[0] > 80)
+    seen = augment(drawn, AugmentConfig(scale=1.0), generator(seed))
+    around = seen.examples[0].target == IGNORE
+    assert int((~around).sum()) == 60 * 90
+    mean = drawn.image.reshape(-1, 3).mean(axis=0)
+    assert np.abs(seen.image[around] - mean).max() <= 0.5
+    rows, columns = np.flatnonzero((~around).any(axis=1)), np.flatnonzero((~around).any(axis=0))
+    inside = seen.image[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    np.testing.assert_array_equal(inside, drawn.image)
+
+
+def test_without_a_target_any_part_may_be_seen():
+    drawn = _plane(60, 90, (slice(0, 0), slice(0, 0)))
+    for seed in range(20):
+        seen = augment(drawn, AugmentConfig(scale=1.0), generator(seed))
+        assert seen.image.size > 0
+        assert not (seen.examples[0].target == 1).any()
+
+
+def test_scale_moves_no_other_switch_and_nothing_drawn_later():
+    drawn, plain, scaled = group(2), generator(7), generator(7)
+    config = AugmentConfig(flip=0.5, color=0.2)
+    augment(drawn, config, plain)
+    seen = augment(drawn, config.model_copy(update={"scale": 0.5}), scaled)
+    assert plain.random() == scaled.random()
+    again = augment(drawn, config.model_copy(update={"scale": 0.5}), generator(7))
+    assert _equal(seen, again)
+
+
+def test_a_tiny_image_survives_any_scale():
+    image = np.zeros((1, 2, 3), np.uint8)
+    drawn = Group("g", image, (Example("g#0", Query("the box", False), np.ones((1, 2), np.uint8)),))
+    for seed in range(20):
+        seen = augment(drawn, AugmentConfig(scale=1.0), generator(seed))
+        assert int((seen.examples[0].target == 1).sum()) == 2

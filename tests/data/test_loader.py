@@ -12,7 +12,7 @@ from segtune.core.types import Batch
 from segtune.data.config import AugmentConfig
 from segtune.data.loader import Draw, ScoringLoader, TrainingLoader, epoch_order
 
-AUGMENT = AugmentConfig(flip=0.5, crop=0.3, color=0.3)
+AUGMENT = AugmentConfig(flip=0.5, crop=0.3, scale=0.5, color=0.3)
 
 
 @cache

@@ -9,7 +9,7 @@ from tests.factory import DrawnSource
 
 from segtune.core.errors import DataError
 from segtune.data.config import DataConfig
-from segtune.data.prepare import Subset, prepare
+from segtune.data.prepare import FirstSamples, Subset, prepare
 
 
 @pytest.fixture
@@ -111,3 +111,36 @@ def test_subset_renumbers():
     assert len(subset) == 2
     assert [subset.group(i).id for i in range(2)] == ["g4", "g1"]
     assert list(subset.ids(1)) == ["g1#0", "g1#1"]
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 6])
+def test_the_first_samples_are_pairs_of_image_and_query(count):
+    whole = DrawnSource(3)  # of two queries each
+    first = FirstSamples(whole, count)
+    pairs = [(group.id, e.id) for group in map(first.group, range(len(first))) for e in group.examples]
+    every = [(group.id, e.id) for group in map(whole.group, range(3)) for e in group.examples]
+    assert pairs == every[:count]
+    assert [name for index in range(len(first)) for name in first.ids(index)] == [name for _, name in pairs]
+
+
+def test_more_samples_than_there_are_means_all_of_them():
+    assert len(FirstSamples(DrawnSource(3), 100)) == 3
+
+
+def test_a_dataset_is_cut_to_samples_and_only_those_are_decoded(photos):
+    _break_the_middle(photos / "11.png")
+    prepared = prepare("reasonseg:photos@train", _config(photos), max_samples=5)
+    assert prepared.to_dict()["images"] == 3
+    assert prepared.to_dict()["queries"] == 5
+    assert prepared.bad == ()  # the damaged one is not among them
+    _break_the_middle(photos / "02.png")
+    with pytest.raises(DataError, match="1 of 5 images"):
+        prepare("reasonseg:photos@train", _config(photos), max_samples=9)
+    assert prepare("reasonseg:photos@train", _config(photos, max_bad_fraction=0.2), max_samples=9).skipped_queries == 2
+
+
+def test_a_stream_is_cut_to_samples_too():
+    config = DataConfig(train="stream:attributes@train", stream_length=10, queries_per_image=3)
+    source = prepare("stream:attributes@train", config, max_samples=7).source
+    assert [len(source.ids(index)) for index in range(len(source))] == [3, 3, 1]
+    assert len(source.group(2).examples) == 1

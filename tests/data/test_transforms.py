@@ -1,13 +1,16 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 from tests.factory import SIDE, group, plain_loaded
 from transformers import CLIPImageProcessorPil, SamImageProcessorPil
 
+from segtune.core.errors import DataError
 from segtune.core.input_spec import PixelSpec
-from segtune.core.records import IGNORE
+from segtune.core.records import IGNORE, Query
 from segtune.data.transforms import pixels
 
 SAM = SamImageProcessorPil(size={"longest_edge": 96}, pad_size={"height": 96, "width": 96})
@@ -76,3 +79,32 @@ def test_every_example_needs_its_answer():
     loaded = plain_loaded()
     with pytest.raises(ValueError, match="shorter"):
         loaded.transform(group(0, queries=2), ("It is <SEG>.",))
+
+
+def _spoilt(**changes):
+    """A group of two queries, the second of which is changed."""
+    drawn = group(0, queries=2)
+    first, second = drawn.examples
+    return replace(drawn, examples=(first, replace(second, **changes)))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"target": np.full((60, 90), np.nan, np.float32)}, "5,400 NaN or infinite pixels"),
+        ({"target": np.zeros((60, 90), np.float32)}, "float32 of 60 x 90"),
+        ({"target": np.zeros((30, 90), np.uint8)}, "uint8 of 30 x 90"),
+        ({"query": Query(" ", False)}, "this query is empty"),
+    ],
+)
+def test_what_no_source_should_yield_is_one_message_with_the_sample(changes, message):
+    with pytest.raises(DataError) as caught:
+        plain_loaded().transform(_spoilt(**changes), ("It is <SEG>.",) * 2)
+    assert message in str(caught.value)
+    assert caught.value.where == "g0#1"
+
+
+def test_an_image_without_a_query_is_refused():
+    with pytest.raises(DataError, match="nothing is asked about this image") as caught:
+        plain_loaded().transform(replace(group(0), examples=()), ())
+    assert caught.value.where == "g0"

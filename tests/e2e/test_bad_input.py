@@ -230,6 +230,7 @@ def test_datasets_that_are_none(trained: Trained, tmp_path: Path, fails: Fails) 
         ({"text": ["a"], "is_sentence": False}, "the annotation has no 'shapes'"),
         ({"shapes": [SHAPE], "is_sentence": False}, "the annotation has no 'text'"),
         ({"text": [], "shapes": [SHAPE]}, "'text' is not as expected"),
+        ({"text": ["a", " "], "shapes": [SHAPE]}, "'text' is not as expected"),
         ({"text": ["a"], "shapes": [{**SHAPE, "points": [[1, 1], [2, 2]]}]}, "3 points"),
         ({"text": ["a"], "shapes": [{**SHAPE, "points": [[1, 1], [2, float("nan")], [9, 9]]}]}, "found [2, nan]"),
         ([1], "not a JSON object"),
@@ -304,6 +305,39 @@ def test_too_many_bad_files_are_refused_before_anything_happens(spoilt: Path, tm
         path.write_text("{}")
     fails(3, settings, "nothing that can be used", "scene_00000_a.json", "... and 24 more")
     assert not (tmp_path / "runs").exists()
+
+
+def test_an_index_that_names_what_is_not_there(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    photos = shutil.copytree(SCENES, tmp_path / "photos")
+    entries = [{"image": "scene_00000_a.jpg", "text": "more"}, {"image": "nothing.jpg", "text": "less"}]
+    (photos / "train.json").write_text(json.dumps(entries))
+    assert main(["data", "check", str(photos)]) == 3
+    printed = capfd.readouterr()
+    assert "1 bad item:\n  train.json: entry 1 (nothing.jpg): there is no such file in the split" in printed.out
+    assert "Traceback" not in printed.err + printed.out
+
+
+# --- settings that contradict each other, or the model
+
+
+@pytest.mark.parametrize(
+    ("settings", "texts"),
+    [
+        ({"model__lora__targets": "[nope]"}, ("model.lora.targets", "called nope", "q_proj")),
+        ({"model__lora__targets": "[]"}, ("model.lora.targets", "an empty list")),
+        ({"model__train__vision_tower": "lora", "model__lora__vision_targets": "[qkv]"}, ("vision_targets", "fc1")),
+        ({"model__mask_features": "shared", "model__train__mask_encoder": "full"}, ("exclude each other",)),
+        ({"model__quantize__llm": "4bit", "model__train__llm": "full"}, ("exclude each other",)),
+        ({"losses__ce": 0, "losses__dice": 0}, ("every weight in losses is 0",)),
+        ({"optim__schedule": "plateau", "optim__plateau_metric": "val_giou"}, ("did you mean val_gIoU?",)),
+        ({"optim__schedule": "plateau", "optim__plateau_metric": "val_iou"}, ("losses.iou above 0",)),
+        ({"model__img_size": 100}, ("model.img_size", "a multiple of 16", "model.img_size=96 or model.img_size=112")),
+        ({"data__max_train_images": 3}, ("data.max_train_images", "no such key", "data.max_train_samples")),
+    ],
+)  # fmt: skip
+def test_settings_that_cannot_be_meant(settings: dict[str, Any], texts: tuple[str, ...], fails: Fails) -> None:
+    fails(2, training("never", **settings), *texts)
+    assert not Path(RUNS, "never").exists()
 
 
 # --- the machine

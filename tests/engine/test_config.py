@@ -65,3 +65,52 @@ def test_a_number_of_layers_is_at_least_one(value):
 def test_what_is_best_has_a_direction():
     train = _config(train={"best": "val_loss", "best_goal": "max"}).train
     assert [train.highest_is_best(key) for key in ("val_loss", "loss", "val_gIoU")] == [True, False, True]
+
+
+@pytest.mark.parametrize(
+    ("model", "named"),
+    [
+        ({"train": {"mask_encoder": "full"}}, "model.train.mask_encoder=full and model.mask_features=shared"),
+        ({"train": {"mask_encoder": "lora"}}, "or model.train.mask_encoder=frozen"),
+        ({"quantize": {"mask_encoder": "4bit"}}, "or model.quantize.mask_encoder=none"),
+    ],
+)
+def test_a_wish_for_the_mask_encoder_contradicts_shared_features(model, named):
+    base = {"base": "segtune/tiny"}
+    refusal = _refusal(model={**base, "mask_features": "shared", **model})
+    assert named in refusal
+    assert "set model.mask_features=encoder" in refusal
+    _config(model={**base, **model})
+
+
+FROZEN = dict.fromkeys(
+    (
+        "vision_tower",
+        "projector",
+        "llm",
+        "embeddings",
+        "seg_projection",
+        "mask_encoder",
+        "prompt_encoder",
+        "mask_decoder",
+    ),
+    "frozen",
+)
+
+
+@pytest.mark.parametrize("features", ["encoder", "shared"])
+def test_a_recipe_in_which_nothing_trains_is_refused(features):
+    def model(**train):
+        return {"base": "segtune/tiny", "mask_features": features, "train": {**FROZEN, **train}}
+
+    # the connector is there with shared features alone
+    idle = {"connector": "full" if features == "encoder" else "frozen"}
+    assert "nothing would train" in _refusal(model=model(seg_token=False, **idle))
+    _config(model=model(seg_token=True, **idle))
+    _config(model=model(seg_token=False, **{**idle, "mask_decoder": "full"}))
+
+
+def test_losses_without_any_weight_are_refused():
+    none = {"ce": 0, "bce": 0, "dice": 0}
+    assert "every weight in losses is 0" in _refusal(losses=none)
+    _config(losses={**none, "focal": 1})

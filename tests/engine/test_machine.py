@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import logging
+import os
 
 import pytest
 import torch
@@ -8,7 +9,7 @@ from tests.factory import tiny_loaded
 
 from segtune.core.errors import ConfigError
 from segtune.engine.config import OptimConfig, TrainConfig
-from segtune.engine.machine import prepare_machine, require_float32
+from segtune.engine.machine import allocator_settings, prepare_allocator, prepare_machine, require_float32
 from segtune.models.config import TrainSettings
 
 CPU = torch.device("cpu")
@@ -62,3 +63,57 @@ def test_with_fp16_what_trains_is_float32():
     with pytest.raises(ConfigError, match="must be float32") as caught:
         require_float32(tiny_loaded(dtype="bfloat16", train=whole).model)
     assert "llm in bfloat16" in caught.value.found
+
+
+GROWING = "expandable_segments:True"
+
+
+def _allocator(environment=None, **machine):
+    found = {"torch_version": "2.13.0+cu128", "cuda": True, "platform": "linux", **machine}
+    return allocator_settings(environment or {}, **found)
+
+
+@pytest.mark.parametrize(
+    ("version", "name"),
+    [
+        ("2.13.0+cu128", "PYTORCH_ALLOC_CONF"),
+        ("2.9.1", "PYTORCH_CUDA_ALLOC_CONF"),
+        ("3.0.0a0+git1", "PYTORCH_ALLOC_CONF"),
+        ("2.8.0+cu126", "PYTORCH_CUDA_ALLOC_CONF"),
+        ("2.10.0", "PYTORCH_ALLOC_CONF"),
+    ],
+)
+def test_segments_grow_on_a_gpu_by_the_name_that_this_torch_reads(version, name):
+    assert _allocator({"HOME": "/root"}, torch_version=version) == {name: GROWING}
+
+
+@pytest.mark.parametrize("name", ["PYTORCH_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF"])
+@pytest.mark.parametrize("value", ["max_split_size_mb:128", "expandable_segments:False", ""])
+@pytest.mark.parametrize("version", ["2.13.0", "2.8.0"])
+def test_what_a_person_has_set_is_left(name, value, version):
+    assert _allocator({name: value}, torch_version=version) == {}
+
+
+@pytest.mark.parametrize("machine", [{"cuda": False}, {"platform": "win32"}, {"platform": "darwin"}])
+def test_where_segments_cannot_grow_nothing_is_set(machine):
+    assert _allocator(**machine) == {}
+
+
+@pytest.mark.parametrize("begun", [False, True])
+def test_the_environment_is_changed_only_before_the_gpu_is_used(begun, monkeypatch):
+    for name in ("PYTORCH_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF"):
+        monkeypatch.setenv(name, "of the machine")
+        monkeypatch.delenv(name)
+    monkeypatch.setattr(torch.version, "cuda", "12.8")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: begun)
+    monkeypatch.setattr("sys.platform", "linux")
+    prepare_allocator()
+    assert os.environ.get("PYTORCH_ALLOC_CONF") == (None if begun else GROWING)
+
+
+def test_on_a_cpu_the_environment_stays_as_it_is(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    before = dict(os.environ)
+    prepare_allocator()
+    assert dict(os.environ) == before

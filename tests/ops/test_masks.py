@@ -19,6 +19,7 @@ from segtune.ops.masks import (
     canvas_of,
     mask_area,
     paint_target,
+    require_target,
     union_masks,
     validate_polygon,
 )
@@ -168,3 +169,30 @@ def test_union_and_area() -> None:
     assert not union_masks([], (3, 3)).any()
     with pytest.raises(DataError, match="does not fit"):
         union_masks([left], (3, 4))
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_a_mask_with_nan_is_refused_and_not_taken_for_inside(value: float) -> None:
+    mask = np.zeros((3, 4), np.float32)
+    assert not union_masks([mask], (3, 4)).any()
+    mask[1, 2] = value
+    with pytest.raises(DataError, match="no numbers") as caught:
+        union_masks([np.ones((3, 4)), mask], (3, 4))
+    assert (caught.value.where, caught.value.found) == ("mask 1", "1 NaN or infinite pixels")
+
+
+@pytest.mark.parametrize(
+    ("wrong", "found"),
+    [
+        (np.full((3, 4), np.nan), "12 NaN or infinite pixels"),
+        (np.zeros((3, 4)), "float64 of 3 x 4"),
+        (np.eye(3, 4) > 0, "bool of 3 x 4"),
+        (np.zeros((4, 3), np.uint8), "uint8 of 4 x 3"),
+        (np.zeros((3, 4, 1), np.uint8), "uint8 of 3 x 4 x 1"),
+    ],
+)
+def test_a_target_is_uint8_of_the_size_of_its_image(wrong: np.ndarray, found: str) -> None:
+    require_target(np.zeros((3, 4), np.uint8), (3, 4), "a#0")
+    with pytest.raises(DataError) as caught:
+        require_target(wrong, (3, 4), "a#0")
+    assert (caught.value.where, caught.value.found) == ("a#0", found)

@@ -6,12 +6,13 @@ whichever worker draws it and in whichever order.
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import replace
 
 import numpy as np
 
-from segtune.core.records import Group
+from segtune.core.records import IGNORE, Group
 from segtune.data.config import AugmentConfig
 
 _SIDED = re.compile(r"\b(left|right|(north|south)?(west|east)|(anti|counter)?clockwise)", re.IGNORECASE)
@@ -23,7 +24,8 @@ def augment(group: Group, config: AugmentConfig, rng: np.random.Generator) -> Gr
     Args:
         group: Image and examples in original pixels.
         config: What may happen.
-        rng: Where the chances come from; every switch draws in the same order, used or not.
+        rng: Where the chances come from; every switch draws in the same order, used or not. Scale draws from a child of
+            it, so that nothing that is drawn afterwards depends on that switch either.
 
     Returns:
         A new group; the given one is left as it was.
@@ -32,6 +34,8 @@ def augment(group: Group, config: AugmentConfig, rng: np.random.Generator) -> Gr
     said = [text for e in group.examples for text in (e.query.text, e.query.explanation)]
     if flip and not any(_SIDED.search(text) for text in said):
         group = _map(group, lambda array: np.ascontiguousarray(array[:, ::-1]))
+    if config.scale:
+        group = _scale(group, config.scale, rng.spawn(1)[0].random(3))
     if config.crop:
         group = _crop(group, config.crop, crop)
     if config.color:
@@ -55,6 +59,55 @@ def _crop(group: Group, share: float, chance: np.ndarray) -> Group:
         if 2 * int(wanted[window].sum()) < int(wanted.sum()):
             return group
     return _map(group, lambda array: np.ascontiguousarray(array[window]))
+
+
+def _scale(group: Group, most: float, chance: np.ndarray) -> Group:
+    """Looks at the image through a window of its own shape, smaller or larger than it is.
+
+    The model sees every image in a square of one size, so things in it grow as the window shrinks; nothing is resampled
+    here. A small window grows until it holds every target whole. Around an image in a large one lies its mean colour,
+    ignored in the targets, as the padding of the square is.
+    """
+    factor = (1 + most) ** (2 * chance[0] - 1)
+    height, width = group.image.shape[:2]
+    rows, columns = _extent(group, 0), _extent(group, 1)
+    factor = min(factor, height / max(rows[1] - rows[0], 1), width / max(columns[1] - columns[0], 1))
+    window = (max(1, math.ceil(height / factor)), max(1, math.ceil(width / factor)))
+    top = _place(height, window[0], rows, chance[1])
+    left = _place(width, window[1], columns, chance[2])
+    mean = group.image.reshape(-1, 3).mean(axis=0).round().astype(np.uint8)
+
+    def seen(array: np.ndarray) -> np.ndarray:
+        canvas = np.empty((*window, *array.shape[2:]), array.dtype)
+        canvas[:] = mean if array.ndim == 3 else IGNORE
+        inside, outside = zip(
+            *(_overlap(*axis) for axis in ((top, window[0], height), (left, window[1], width))), strict=True
+        )
+        canvas[inside] = array[outside]
+        return canvas
+
+    return _map(group, seen)
+
+
+def _extent(group: Group, axis: int) -> tuple[int, int]:
+    """From the first to behind the last row (or column) that holds a target pixel; `(0, 0)` where there is none."""
+    found = [np.flatnonzero((example.target == 1).any(axis=1 - axis)) for example in group.examples]
+    held = np.concatenate(found) if found else np.zeros(0, int)
+    return (int(held.min()), int(held.max()) + 1) if len(held) else (0, 0)
+
+
+def _place(size: int, window: int, held: tuple[int, int], chance: float) -> int:
+    """Where the window begins along an axis: anywhere that it holds what it must and as much image as it can."""
+    first, last = sorted((0, size - window))
+    if held[1]:
+        first, last = max(first, held[1] - window), min(last, held[0])
+    return first + int((last - first + 1) * chance)
+
+
+def _overlap(start: int, window: int, size: int) -> tuple[slice, slice]:
+    """Where window and image meet along an axis: in the window, and in the image."""
+    low, high = max(start, 0), min(start + window, size)
+    return slice(low - start, high - start), slice(low, high)
 
 
 def _color(image: np.ndarray, factors: np.ndarray) -> np.ndarray:

@@ -90,6 +90,7 @@ def check_source(source: ReasonSeg, progress: Progress | None = None) -> tuple[S
     """
     report = SplitReport(source.split, files=source.files, bad=list(source.bad))
     report.images_without_annotation = list(source.images_without_annotation)
+    report.index_entries = source.index.used
     contents = _Contents()
     sizes: list[tuple[int, int]] = []
     fractions: list[float] = []

@@ -17,6 +17,7 @@ class SplitReport:
         split: Its name; empty where the files lie directly in the directory.
         files: Annotation files found, good and bad.
         records: Annotation files that can be used.
+        index_entries: Entries of `DIR/SPLIT.json` that can be used, where there is such an index.
         images: Different pictures (by content).
         queries: Texts; `short` and `long` add up to it.
         kinds: Queries by kind, where the files name kinds.
@@ -34,6 +35,7 @@ class SplitReport:
     split: str
     files: int = 0
     records: int = 0
+    index_entries: int = 0
     images: int = 0
     queries: int = 0
     short: int = 0
@@ -119,6 +121,8 @@ def render(report: CheckReport) -> str:
     """
     rows = [("", *(split.split or "(all)" for split in report.splits))]
     rows += [(name, *(values(split) for split in report.splits)) for name, values in _ROWS]
+    if any(split.index_entries for split in report.splits):
+        rows.insert(3, ("index entries", *(str(split.index_entries) for split in report.splits)))
     rows += [
         (f"  kind {kind}", *(str(split.kinds.get(kind, 0)) for split in report.splits))
         for kind in sorted({kind for split in report.splits for kind in split.kinds})

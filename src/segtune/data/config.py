@@ -12,6 +12,9 @@ class AugmentConfig(Config):
 
     flip: float = Field(0.0, ge=0, le=1, description="chance of a mirror image; never where a text says left or right")
     crop: float = Field(0.0, ge=0, lt=1, description="largest share of each side cut away; some target always stays")
+    scale: float = Field(
+        0.0, ge=0, le=1, description="things become up to 1 + scale times as large or as small; every target stays"
+    )
     color: float = Field(0.0, ge=0, lt=1, description="largest relative change of brightness, contrast and saturation")
 
 
@@ -38,8 +41,8 @@ class DataConfig(Config):
     text_only_epochs: int = Field(
         0, ge=0, description="epochs over which images enter the prompts, none in the first half: words come first"
     )
-    max_train_images: int | None = Field(None, ge=1)
-    max_val_images: int | None = Field(None, ge=1)
+    max_train_samples: int | None = Field(None, ge=1, description="train on the first so many pairs of image and query")
+    max_val_samples: int | None = Field(None, ge=1, description="score only the first so many pairs of image and query")
     max_bad_fraction: float = Field(0.1, ge=0, le=1, description="share of unusable items above which a run refuses")
     num_workers: int = Field(0, ge=0)
     augment: AugmentConfig = AugmentConfig()

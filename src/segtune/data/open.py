@@ -77,7 +77,7 @@ def usable(source: Source, max_bad_fraction: float = 0.1, where: str = "") -> tu
         DataError: If more than that share is bad, or nothing is left; up to ten bad items are listed.
     """
     bad: tuple[BadItem, ...] = tuple(getattr(source, "bad", ()))
-    files = max(int(getattr(source, "files", len(source))), len(bad))
+    files, what = max(counted_items(source), len(bad)), items_word(source)
     where = where or source.name
     if len(source) and len(bad) <= max_bad_fraction * files:
         return bad
@@ -89,16 +89,28 @@ def usable(source: Source, max_bad_fraction: float = 0.1, where: str = "") -> tu
             "the dataset holds nothing that can be used",
             where=where,
             expected=LAYOUT,
-            found=f"{files} annotation files, {len(bad)} bad items{listed}",
+            found=f"{files} {what}, {len(bad)} bad items{listed}",
             fix="correct these files; `segtune data check DIR` lists every one",
         )
     raise DataError(
         "too much of the dataset cannot be used",
         where=where,
         expected=f"at most {max_bad_fraction:.0%} bad items",
-        found=f"{len(bad)} bad items among {files} annotation files ({len(bad) / files:.0%}){listed}",
+        found=f"{len(bad)} bad items among {files} {what} ({len(bad) / files:.0%}){listed}",
         fix="correct these files (`segtune data check DIR` lists every one), or raise data.max_bad_fraction",
     )
+
+
+def counted_items(source: Source) -> int:
+    """Of how many items the bad ones are a share: annotation files, and the entries of an index where there is one."""
+    index = getattr(source, "index", None)
+    return int(getattr(source, "files", len(source))) + (index.entries if index is not None else 0)
+
+
+def items_word(source: Source) -> str:
+    """What those items are called in a message."""
+    index = getattr(source, "index", None)
+    return "annotation files and entries" if index is not None and index.entries else "annotation files"
 
 
 def _the_split(spec: DataSpec, directory: Path) -> str:

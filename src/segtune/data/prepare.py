@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from segtune.core.errors import ConfigError, DataError
 from segtune.core.records import Group, Source
 from segtune.data.bad_items import BadItem, one_line
 from segtune.data.config import DataConfig
-from segtune.data.open import open_source, usable
+from segtune.data.open import counted_items, open_source, usable
 from segtune.data.spec import LAYOUT, DataSpec
 
 _WORKING_DIRECTORY = re.compile(r"(\w+:)?\.(@.*)?")
@@ -47,6 +47,37 @@ class Subset:
         return self.source.ids(self.indices[index])
 
 
+class FirstSamples:
+    """The first samples of a source: whole images as far as they fit, and of the next one its first queries.
+
+    Args:
+        source: The whole.
+        count: At most so many pairs of an image and a query.
+    """
+
+    def __init__(self, source: Source, count: int) -> None:
+        self.source, self.name = source, source.name
+        self._queries: list[int] = []
+        for index in range(len(source)):
+            if count <= 0:
+                break
+            self._queries.append(min(count, len(source.ids(index))))
+            count -= self._queries[-1]
+
+    def __len__(self) -> int:
+        """Number of groups used; of the last one perhaps not every query."""
+        return len(self._queries)
+
+    def group(self, index: int, epoch: int = 0) -> Group:
+        """The group at `index`, with the queries that are used."""
+        group = self.source.group(index, epoch)
+        return replace(group, examples=group.examples[: self._queries[index]])
+
+    def ids(self, index: int) -> Sequence[str]:
+        """The example ids of that group that are used."""
+        return self.source.ids(index)[: self._queries[index]]
+
+
 @dataclass(frozen=True, slots=True)
 class Prepared:
     """A readable source and what was left out of it.
@@ -73,7 +104,13 @@ class Prepared:
 
 
 def prepare(
-    name: str, config: DataConfig, *, limit: int | None = None, seed: int = 0, first_query_only: bool = False
+    name: str,
+    config: DataConfig,
+    *,
+    limit: int | None = None,
+    max_samples: int | None = None,
+    seed: int = 0,
+    first_query_only: bool = False,
 ) -> Prepared:
     """Opens a dataset and makes sure that it can be read.
 
@@ -81,6 +118,7 @@ def prepare(
         name: `KIND:DIR@SPLIT`.
         config: Root, limits and what drawn datasets need.
         limit: At most so many images.
+        max_samples: At most so many pairs of an image and a query; the first ones.
         seed: Of streams.
         first_query_only: Only the first text of every annotation file.
 
@@ -88,15 +126,7 @@ def prepare(
         ConfigError: The name is malformed, or a recipe leaves the place open and no root was given.
         DataError: It is missing, or too much of it is bad; bad items are listed.
     """
-    try:
-        spec = DataSpec.parse(name, root=config.root)
-    except DataError as error:
-        if config.root is None and _WORKING_DIRECTORY.fullmatch(name):
-            raise ConfigError(
-                "the recipe needs to be told where your photographs and questions are", where="data.root",
-                expected=LAYOUT, found="nothing, and none of this in the working directory", fix="add data.root=DIR",
-            ) from error  # fmt: skip
-        raise
+    spec = _named(name, config.root)
     drawn = spec.directory is None
     source = open_source(
         spec, root=config.root, seed=seed if drawn else config.synth.seed, scenes=config.synth.scenes, limit=limit,
@@ -104,6 +134,9 @@ def prepare(
         stream_queries=config.queries_per_image or 4, easing_epochs=config.easing_epochs,
     )  # fmt: skip
     bad = list(usable(source, config.max_bad_fraction, name))
+    found = counted_items(source)
+    if max_samples is not None:
+        source = FirstSamples(source, max_samples)
     if drawn:
         return Prepared(spec, source, tuple(bad), 0)
     readable, skipped = [], 0
@@ -114,7 +147,7 @@ def prepare(
         except DataError as error:
             bad.append(BadItem(_below(spec, error.where), one_line(error)))
             skipped += len(source.ids(index))
-    images, files = len(source), max(int(getattr(source, "files", len(source))), len(bad))
+    images, files = len(source), max(found, len(bad))
     lost = images - len(readable)
     if lost:
         source = Subset(source, readable)
@@ -128,6 +161,19 @@ def prepare(
             fix="replace these files, or raise data.max_bad_fraction",
         )  # fmt: skip
     return Prepared(spec, source, tuple(bad), skipped)
+
+
+def _named(name: str, root: str | None) -> DataSpec:
+    """The dataset of a name; where a recipe leaves the place open, what is missing is `data.root`."""
+    try:
+        return DataSpec.parse(name, root=root)
+    except DataError as error:
+        if root is None and _WORKING_DIRECTORY.fullmatch(name):
+            raise ConfigError(
+                "the recipe needs to be told where your photographs and questions are", where="data.root",
+                expected=LAYOUT, found="nothing, and none of this in the working directory", fix="add data.root=DIR",
+            ) from error  # fmt: skip
+        raise
 
 
 def _below(spec: DataSpec, path: str) -> str:

@@ -13,11 +13,13 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from segtune.core.errors import DataError
 from segtune.core.input_spec import InputSpec, PixelSpec
 from segtune.core.records import IGNORE, Example, Group
 from segtune.core.types import Geometry
 from segtune.data.conversation import Conversation, Turn
 from segtune.ops.geometry import fit, to_model
+from segtune.ops.masks import require_target
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -87,7 +89,18 @@ class Transform:
 
         Returns:
             The sample; padding is `IGNORE` in its targets.
+
+        Raises:
+            DataError: There is no query, one is empty, or a target is no mask of this image.
         """
+        if not group.examples:
+            raise DataError("nothing is asked about this image", where=group.id, expected="at least one query")
+        for example in group.examples:
+            if not example.query.text.strip():
+                raise DataError(
+                    "this query is empty", where=example.id, expected="words", found=repr(example.query.text)
+                )
+            require_target(example.target, group.image.shape[:2], example.id)  # type: ignore[arg-type]
         space = self.spec.mask_space
         geometry = fit(group.image.shape[:2], space.size, space.placement)  # type: ignore[arg-type]
         targets = [to_model(torch.from_numpy(e.target), geometry, IGNORE) for e in group.examples]

@@ -21,6 +21,7 @@ from segtune.data.transforms import Transform
 from segtune.engine.checkpoint import MANIFEST, Checkpoint, load_weights, open_checkpoint, present
 from segtune.models.adapters import merge_adapters
 from segtune.models.config import ModelConfig, TrainSettings
+from segtune.models.image_size import resize_inputs
 from segtune.models.quantize import dequantize, quantize_loaded, require_bitsandbytes
 from segtune.models.reasoning import ReasoningSegmenter
 from segtune.models.weights import (
@@ -32,6 +33,7 @@ from segtune.models.weights import (
     base_facts,
     fingerprint,
     fitting_bridge,
+    input_spec,
     load_parts,
 )
 
@@ -187,11 +189,14 @@ def merged_parts(start: Loaded, config: ModelConfig, wording: ConversationConfig
     llava, sam = folded(start)
     dtype = getattr(torch, config.dtype)
     llava.to(dtype)
+    parts, spec = start.parts, start.parts.input_spec
+    if config.img_size is not None:
+        shared = config.mask_features == "shared"
+        resize_inputs(llava, parts.processor, sam, parts.sam_processor, config.img_size, shared=shared)
+        spec = input_spec(llava, parts.processor, sam, parts.sam_processor, start.config, spec.conversation)
     quantize_loaded(llava, sam, config.quantize, dtype)
-    spec = start.parts.input_spec
     if wording is not None:
         spec = replace(spec, conversation=wording)
-    parts = start.parts
     bridge = fitting_bridge(bridge_state(start.model), start.config.prompting, config)
     return Parts(llava, sam, parts.processor, parts.sam_processor, spec, bridge)
 

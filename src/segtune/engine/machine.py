@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import sys
+from collections.abc import Mapping
+
 import torch
 from torch import nn
 
@@ -12,6 +16,51 @@ from segtune.engine.optim import require_optimizer
 from segtune.models.trainable import component_of
 
 _log = get_logger(__name__)
+
+
+ALLOCATOR = "PYTORCH_ALLOC_CONF"
+"""The environment variable that PyTorch's allocator reads. Version 2.9 has it and passes this setting over."""
+
+OLD_ALLOCATOR = "PYTORCH_CUDA_ALLOC_CONF"
+"""Its name before, which later versions still read, some with a warning."""
+
+
+def allocator_settings(
+    environment: Mapping[str, str], *, torch_version: str, cuda: bool, platform: str
+) -> dict[str, str]:
+    """What to add to the environment so that memory on a GPU breaks into fewer pieces.
+
+    Batches differ in length, and with PyTorch's default every new length leaves gaps that fit no later one; segments
+    that grow are filled again. On a card of 8 GB that decides whether a run fits.
+
+    Args:
+        environment: What is set already. A person's own settings of the allocator are left as they are, whatever they
+            say and under whichever of the two names.
+        torch_version: As `torch.__version__`; it decides the name.
+        cuda: Whether there is an NVIDIA GPU and a PyTorch built for it.
+        platform: As `sys.platform`; only Linux has such segments.
+
+    Returns:
+        One variable, or none.
+    """
+    if not cuda or not platform.startswith("linux") or ALLOCATOR in environment or OLD_ALLOCATOR in environment:
+        return {}
+    major, minor = (int(part) for part in torch_version.split(".")[:2])
+    return {ALLOCATOR if (major, minor) >= (2, 10) else OLD_ALLOCATOR: "expandable_segments:True"}
+
+
+def prepare_allocator() -> None:
+    """Makes the allocator of this process take memory in segments that grow, where there is a GPU that has them.
+
+    To be called before anything is put on a GPU: once the allocator has read its settings it reads them no more.
+    """
+    built = torch.version.cuda is not None and not torch.cuda.is_initialized()
+    wanted = allocator_settings(
+        os.environ, torch_version=torch.__version__, cuda=built and torch.cuda.is_available(), platform=sys.platform
+    )
+    os.environ.update(wanted)
+    for name, value in wanted.items():
+        _log.debug("set %s=%s", name, value)
 
 
 def prepare_machine(train: TrainConfig, optim: OptimConfig, device: torch.device) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ def score(
     *,
     baselines: dict[str, Any] | None = None,
     first_query_only: bool = False,
-    limit: int | None = None,
+    deviations: Sequence[str] = (),
 ) -> list[dict[str, Any]]:
     """Scores a loaded model and writes `eval_*.json`, `predictions/*.jsonl` and pictures.
 
@@ -41,7 +42,7 @@ def score(
         modes: `generate`, `forced` or both.
         baselines: From `score_baselines`; None computes those that need no training data.
         first_query_only: Score one query per record, as some papers do.
-        limit: Told in the scores as a deviation, where the data were cut to so many images.
+        deviations: Further departures from the protocol that the scores tell, as `docs/protocol.md` names them.
 
     Returns:
         One scores document per mode.
@@ -65,8 +66,7 @@ def score(
         document = evaluation.scorer.result(
             data=name, split=split, mode=mode, skipped=prepared.skipped_queries, baselines=baselines
         )
-        if limit is not None:
-            document["deviations"].append(f"first_{limit}_images")
+        document["deviations"] += deviations
         write_json(place.scores(name, split, mode), document)
         answers = place.predictions(name, split, mode)
         write_evaluation(evaluation, answers)

@@ -15,6 +15,21 @@ OPTIONAL_TERMS = ("focal", "iou", "tversky", "boundary")
 """Computed, logged and in the history only where they have a weight."""
 
 
+def require_weight(losses: LossConfig) -> None:
+    """Refuses losses none of which has a weight, because their sum teaches nothing.
+
+    Args:
+        losses: Of a recipe.
+
+    Raises:
+        ValueError: All weights are 0.
+    """
+    if all(getattr(losses, term) == 0 for term in (*TERMS, *OPTIONAL_TERMS)):
+        raise ValueError(
+            f"every weight in losses is 0, so nothing would be learned; give one of {', '.join(TERMS)} more"
+        )
+
+
 class LossConfig(Config):
     """Weights and parameters. The defaults are the reference system's: cross-entropy 1.0, BCE 2.0, Dice 0.5."""
 

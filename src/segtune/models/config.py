@@ -64,6 +64,37 @@ class TrainSettings(Config):
     mask_decoder: Part = "full"
 
 
+def require_effect(model: ModelConfig) -> None:
+    """Refuses settings of training that would change nothing: a run would end well and have learned nothing by them.
+
+    Models are also loaded to be scored, frozen altogether and with settings of old; so this is asked of recipes alone.
+
+    Args:
+        model: What a recipe wants to train.
+
+    Raises:
+        ValueError: What contradicts what, and what to set instead.
+    """
+    train, problems = model.train, []
+    if model.mask_features == "shared":
+        wishes = (("train", train.mask_encoder, "frozen"), ("quantize", model.quantize.mask_encoder, "none"))
+        problems += [
+            f"model.{section}.mask_encoder={wish} and model.mask_features=shared exclude each other: there is no mask "
+            f"encoder then; set model.mask_features=encoder, or model.{section}.mask_encoder={idle}"
+            for section, wish, idle in wishes
+            if wish != idle
+        ]
+    absent = "mask_encoder" if model.mask_features == "shared" else "connector"
+    parts = [name for name in type(train).model_fields if name not in (absent, "seg_token")]
+    if not train.seg_token and all(getattr(train, name) == "frozen" for name in parts):
+        problems.append(
+            f"model.train freezes everything that this model has ({', '.join(parts)} and seg_token), so nothing would "
+            "train; set one of them to full, for example model.train.mask_decoder=full"
+        )
+    if problems:
+        raise ValueError("; ".join(problems))
+
+
 class ModelConfig(Config):
     """A vision-language model, a mask decoder and the bridge between them."""
 
@@ -74,6 +105,9 @@ class ModelConfig(Config):
     mask_model: str | None = Field(None, description="SAM checkpoint: hub id or directory, where there is no base")
     mask_features: Literal["encoder", "shared"] = Field(
         "encoder", description="the decoder's image features: SAM's own encoder, or the tower's through a connector"
+    )
+    img_size: int | None = Field(
+        None, ge=1, description="side of the square that each image encoder sees; default the model's own sizes"
     )
     image_geometry: Literal["pad", "crop"] = Field("pad", description="the VLM's square: padded, or centre-cropped")
     prompting: Literal["seg_state", "query_tokens"] = Field(

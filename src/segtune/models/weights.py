@@ -22,6 +22,7 @@ from segtune.models.adapters import add_adapters, add_mask_adapters
 from segtune.models.assembled import assemble_llava
 from segtune.models.bridge import Connector, QueryTokens, SegProjection
 from segtune.models.config import ModelConfig
+from segtune.models.image_size import resize_inputs
 from segtune.models.mask_decoder import SamMaskModel
 from segtune.models.pretrained import guarded, load_pretrained, read_safetensors
 from segtune.models.quantize import quantize_loaded, reading_options, require_bitsandbytes
@@ -93,7 +94,8 @@ def load_parts(config: ModelConfig, conversation: ConversationConfig | None = No
 
     Raises:
         CheckpointError: A file is missing or damaged, or weights do not fit.
-        ConfigError: Something should be quantised, and bitsandbytes is not installed.
+        ConfigError: Something should be quantised, and bitsandbytes is not installed; or the encoders cannot have the
+            wanted input size.
     """
     require_bitsandbytes(config.quantize)
     bridge: dict[str, torch.Tensor] = {}
@@ -119,6 +121,9 @@ def load_parts(config: ModelConfig, conversation: ConversationConfig | None = No
     sam = load_pretrained(SamModel, sam_path, torch.float32, unneeded=unneeded)
     sam_processor = guarded(lambda: SamImageProcessorPil.from_pretrained(sam_path), sam_path)
     ensure_seg_token(llava, processor.tokenizer)
+    if config.img_size is not None:
+        shared = config.mask_features == "shared"
+        resize_inputs(llava, processor, sam, sam_processor, config.img_size, shared=shared)
     quantize_loaded(llava, sam, config.quantize, dtype)
     spec = input_spec(llava, processor, sam, sam_processor, config, conversation or ConversationConfig())
     return Parts(llava, sam, processor, sam_processor, spec, bridge)

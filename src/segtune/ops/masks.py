@@ -25,6 +25,7 @@ __all__ = [
     "canvas_of",
     "mask_area",
     "paint_target",
+    "require_target",
     "rle_area",
     "rle_decode",
     "rle_encode",
@@ -159,7 +160,7 @@ def union_masks(masks: Iterable[np.ndarray], size: tuple[int, int]) -> np.ndarra
         bool `[h, w]`.
 
     Raises:
-        DataError: If a mask has another size.
+        DataError: If a mask has another size, or holds NaN (which, not being 0, would count as inside).
     """
     union = np.zeros(size, bool)
     for index, mask in enumerate(masks):
@@ -167,8 +168,39 @@ def union_masks(masks: Iterable[np.ndarray], size: tuple[int, int]) -> np.ndarra
             raise DataError(
                 "a mask does not fit its image", where=f"mask {index}", expected=f"{size}", found=f"{mask.shape}"
             )
+        _require_numbers(mask, f"mask {index}")
         union |= mask != 0
     return union
+
+
+def require_target(target: np.ndarray, size: tuple[int, int], where: str) -> None:
+    """Makes sure that an array is a target, before it is resized and compared with predictions.
+
+    Args:
+        target: What a source yields for one query.
+        size: (h, w) of its image in original pixels.
+        where: The sample, for the message.
+
+    Raises:
+        DataError: It holds NaN, is not uint8, or has another size.
+    """
+    _require_numbers(target, where)
+    if target.dtype != np.uint8 or target.shape != tuple(size):
+        raise DataError(
+            "the target is no mask of its image", where=where, expected=f"uint8 of {size[0]} x {size[1]} pixels",
+            found=f"{target.dtype} of {' x '.join(map(str, target.shape))}",
+            fix=f"give 0 for background, 1 for the target and {IGNORE} for what is ignored",
+        )  # fmt: skip
+
+
+def _require_numbers(mask: np.ndarray, where: str) -> None:
+    """Refuses NaN and infinity, which only arrays of floats can hold."""
+    if mask.dtype.kind == "f" and not np.isfinite(mask).all():
+        raise DataError(
+            "a mask holds values that are no numbers", where=where, expected="finite values",
+            found=f"{int((~np.isfinite(mask)).sum()):,} NaN or infinite pixels",
+            fix="correct or remove this mask",
+        )  # fmt: skip
 
 
 def mask_area(mask: np.ndarray) -> int:

@@ -8,6 +8,7 @@ passed over. Everything is validated here, so that what comes out can be painted
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -68,13 +69,15 @@ class Annotation:
     kind: str = ""
 
 
-def read_annotation(path: Path) -> Annotation:
+def read_annotation(path: Path, more_texts: Sequence[str] = ()) -> Annotation:
     """Reads and validates one annotation file.
 
     Where `is_sentence` is absent, the file counts as long when any of its texts has more than `LONG_TEXT_WORDS` words.
 
     Args:
         path: The JSON file.
+        more_texts: What an index asks about it beside its own texts, of which it then needs none; repeated ones (white
+            space and case aside) count once.
 
     Returns:
         The annotation.
@@ -87,7 +90,9 @@ def read_annotation(path: Path) -> Annotation:
         raise DataError(
             "the annotation is not a JSON object", where=str(path), expected=_EXAMPLE, found=type(content).__name__
         )
-    texts = _texts(content, path)
+    own = () if more_texts and "text" not in content else _texts(content, path)
+    said = {normal_text(text) for text in own}
+    texts = (*own, *{normal_text(text): text for text in more_texts if normal_text(text) not in said}.values())
     return Annotation(texts, _is_sentence(content, texts, path), _shapes(content, path), _kind(content, path))
 
 

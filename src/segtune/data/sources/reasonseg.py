@@ -1,9 +1,10 @@
 """The ReasonSeg layout: `{train,val,test}/NAME.jpg` beside `NAME.json`, or the pairs directly in the directory.
 
 One file holds one target with the texts that ask for it. An image with several targets is several files with the same
-picture, so records are grouped by the content of their images, and a group is encoded once. Everything cheap is
-checked when the source is made (each JSON, each polygon, each image's header and end); what fails is listed in `bad`
-and the rest is used. Pixels are read and targets painted only when a group is asked for.
+picture, so records are grouped by the content of their images, and a group is encoded once. Beside a split there may be
+an index (`index.py`). Everything cheap is checked when the source is made (each JSON, each polygon, each image's header
+and end); what fails is listed in `bad` and the rest is used. Pixels are read and targets painted only when a group is
+asked for.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from segtune.core.records import Example, Group, Query
 from segtune.data.bad_items import BadItem, one_line
 from segtune.data.images import MAX_PIXELS, SUFFIXES, content_digest, open_image, verify_image
 from segtune.data.sources.annotations import normal_text, read_annotation, read_explanations
+from segtune.data.sources.index import Index, read_index
 from segtune.data.sources.listing import Listing, list_files, require_below
 from segtune.ops.masks import PolygonShape, paint_target
 
@@ -77,6 +79,7 @@ class ReasonSeg:
         split: The split.
         directory: The dataset's directory, resolved.
         files: Number of annotation files found, good and bad, before `limit`.
+        index: What `DIR/SPLIT.json` adds; empty where there is none.
         records: The usable records, in the order of their paths.
         bad: What cannot be used, with the reason, in the order of the paths (which are below `directory`).
         images_without_annotation: POSIX paths below `directory`, sorted.
@@ -108,13 +111,14 @@ class ReasonSeg:
         listing = list_files(self._place, root, skip)
         bad = [BadItem(self._below(item.path), item.reason) for item in listing.refused]
         explanations = self._read_explanations(root, bad)
+        self.index = self._read_index(root, listing, bad)
         images = _images_by_stem(listing)
         records = self._read_records(listing, images, explanations, first_query_only, bad)
         self._groups = self._group_by_content(records, bad)[:limit]
         kept = {id(record) for group in self._groups for record in group}
         self.records = tuple(record for record in records if id(record) in kept)
         self.bad = tuple(sorted(bad))
-        annotated = {_stem(path) for path in listing.files if _is_json(path)}
+        annotated = {_stem(path) for path in (*filter(_is_json, listing.files), *self.index.images.values())}
         self.files = sum(_is_json(path) for path in listing.files)
         self.images_without_annotation = tuple(
             self._below(path) for stem, path in sorted(images.items()) if stem not in annotated
@@ -173,6 +177,20 @@ class ReasonSeg:
             bad.append(BadItem(EXPLANATIONS, one_line(error)))
             return {}
 
+    def _read_index(self, root: Path, listing: Listing, bad: list[BadItem]) -> Index:
+        """The index beside the split, where there is one; what cannot be used of it is a bad item each."""
+        path = self.directory / f"{self.split}.json"
+        if not self.split or not path.is_file():
+            return Index()
+        try:
+            require_below(path, root)
+            index = read_index(path, self.split, listing.files)
+        except DataError as error:
+            bad.append(BadItem(path.name, one_line(error)))
+            return Index()
+        bad += [BadItem(path.name, reason) for reason in index.refused]
+        return index
+
     def _read_records(
         self,
         listing: Listing,
@@ -188,22 +206,28 @@ class ReasonSeg:
             if records and records[-1].id == stem:
                 bad.append(BadItem(self._below(path), "another annotation has the same name but for case"))
                 continue
-            if stem not in images:
+            name = self.index.images.get(path) or images.get(stem)
+            if name is None:
                 expected = f"{Path(stem).name}.jpg (or .jpeg, .png, .webp) beside the annotation"
                 bad.append(BadItem(self._below(path), f"the annotation has no image; expected {expected}"))
                 continue
             try:
-                found = read_annotation(self._place / path)
+                found = read_annotation(self._place / path, self.index.texts.get(path, ()))
             except DataError as error:
                 bad.append(BadItem(self._below(path), one_line(error)))
                 continue
-            image = self._place / images[stem]
+            image = self._place / name
             queries = tuple(
-                Query(text, found.is_sentence, found.kind, explanations.get((image.name, normal_text(text)), ""))
+                Query(text, found.is_sentence, found.kind, self._explanation(path, image, text, explanations))
                 for text in (found.texts[:1] if first_query_only else found.texts)
             )
             records.append(Record(stem, self._place / path, image, queries, found.shapes))
         return records
+
+    def _explanation(self, annotation: str, image: Path, text: str, explanations: dict[tuple[str, str], str]) -> str:
+        """The explaining answer to a text, from the index or else from `EXPLANATIONS`; empty where there is none."""
+        said = normal_text(text)
+        return self.index.explanations.get((annotation, said)) or explanations.get((image.name, said), "")
 
     def _group_by_content(self, records: list[Record], bad: list[BadItem]) -> list[tuple[Record, ...]]:
         """Records with the same picture together, in the order of first appearance; unusable images to `bad`."""
