@@ -28,6 +28,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 KEYS = known_keys(ExperimentConfig)
 SHELL = ("console", "sh")
+LAUNCHER = r"^(python|torchrun|accelerate launch) (.* )?-m segtune "
 FILES = ("json", "jsonl", "yaml", "png", "md", "py")  # suffixes: `data.json` is a file and no setting
 
 
@@ -48,12 +49,13 @@ def _prose(page: Path) -> str:
 
 
 def _command_lines() -> list[tuple[str, str]]:
-    """(page, line) of every `segtune` command in a shell block, continued lines joined."""
+    """(page, line) of every `segtune` command in a shell block, continued lines joined, without its launcher."""
     found = []
     for page in PAGES:
         for block in _blocks(page, *SHELL):
             lines = (line.strip().removeprefix("$ ") for line in block.replace("\\\n", " ").splitlines())
-            found += [(page.name, line) for line in lines if line.startswith("segtune ")]
+            called = (re.sub(LAUNCHER, "segtune ", line) for line in lines)
+            found += [(page.name, line) for line in called if line.startswith("segtune ")]
     return found
 
 

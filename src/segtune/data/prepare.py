@@ -130,6 +130,22 @@ def prepare(
     return Prepared(spec, source, tuple(bad), skipped)
 
 
+def prepare_splits(config: DataConfig, seed: int) -> tuple[Prepared, Prepared | None]:
+    """The training data and, where there are any, the validation data; both known to be readable.
+
+    Args:
+        config: Names and limits of both.
+        seed: Of streams.
+
+    Raises:
+        ConfigError, DataError: As `prepare`.
+    """
+    training = prepare(config.train, config, limit=config.max_train_images, seed=seed)
+    if config.val is None:
+        return training, None
+    return training, prepare(config.val, config, limit=config.max_val_images, seed=seed)
+
+
 def _below(spec: DataSpec, path: str) -> str:
     """A file of a dataset as a POSIX path below its directory, as the source lists its bad items."""
     assert spec.directory is not None
