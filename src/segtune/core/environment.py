@@ -30,8 +30,8 @@ _THREAD_VARIABLES = ("OMP_NUM_THREADS", "OMP_WAIT_POLICY", "MKL_NUM_THREADS", "C
 
 
 def process_rank() -> int:
-    """The number that a launcher (torchrun, accelerate) has given this process, from 0; 0 without one."""
-    return int(os.environ.get("RANK", "0"))
+    """The number that a launcher (torchrun, accelerate) has given this process, from 0; 0 where it started no other."""
+    return int(os.environ.get("RANK", "0")) if int(os.environ.get("WORLD_SIZE", "1")) > 1 else 0
 
 
 def describe() -> dict[str, Any]:
