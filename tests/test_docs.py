@@ -38,6 +38,7 @@ TRIED = ("quick-reference.md", "train.md", "troubleshooting.md")
 REFERENCE, TROUBLE = ROOT / "docs" / "quick-reference.md", ROOT / "docs" / "troubleshooting.md"
 KEYS = known_keys(ExperimentConfig)
 SHELL = ("console", "sh")
+LAUNCHER = r"^(python|torchrun|accelerate launch) (.* )?-m segtune "
 FILES = ("json", "jsonl", "yaml", "png", "md", "py")  # suffixes: `data.json` is a file and no setting
 
 
@@ -58,12 +59,13 @@ def _prose(page: Path) -> str:
 
 
 def _command_lines() -> list[tuple[str, str]]:
-    """(page, line) of every `segtune` command in a shell block, continued lines joined."""
+    """(page, line) of every `segtune` command in a shell block, continued lines joined, without its launcher."""
     found = []
     for page in PAGES:
         for block in _blocks(page, *SHELL):
             lines = (line.strip().removeprefix("$ ") for line in block.replace("\\\n", " ").splitlines())
-            found += [(page.name, line) for line in lines if line.startswith("segtune ")]
+            called = (re.sub(LAUNCHER, "segtune ", line) for line in lines)
+            found += [(page.name, line) for line in called if line.startswith("segtune ")]
     return found
 
 

@@ -18,7 +18,6 @@ from segtune.core import rundir as names
 from segtune.core.config import dump_yaml, validate
 from segtune.core.environment import describe
 from segtune.core.errors import SegtuneError
-from segtune.core.input_spec import ConversationConfig
 from segtune.core.log import console, get_logger
 from segtune.core.records import Source
 from segtune.core.rng import derive
@@ -26,9 +25,9 @@ from segtune.core.rundir import RunDir, default_name
 from segtune.core.yaml_files import load_mapping
 from segtune.data.config import DataConfig
 from segtune.data.loader import Draw, ScoringLoader, TrainingLoader
-from segtune.data.prepare import Prepared, prepare
-from segtune.data.sources.synthetic.corpus import training_texts
+from segtune.data.prepare import Prepared, prepare, prepare_splits
 from segtune.data.spec import DataSpec, is_absent
+from segtune.engine import processes
 from segtune.engine.checkpoint import (
     Checkpoint,
     clean_leftovers,
@@ -41,16 +40,16 @@ from segtune.engine.config import EvalConfig
 from segtune.engine.ema import Ema
 from segtune.engine.evaluator import score_baselines
 from segtune.engine.inference import MODES, Mode
-from segtune.engine.loading import RUN_BASE, Loaded, adopt_base, build, export_base, find_checkpoint, load, usual_device
+from segtune.engine.loading import Loaded, build, export_base, find_checkpoint, load, settle_base, usual_device
 from segtune.engine.loop import Trainer
-from segtune.engine.machine import prepare_allocator, prepare_machine, require_float32
+from segtune.engine.machine import prepare_allocator, prepare_machine, require_float32, require_one_model
 from segtune.engine.optim import build_optimizer, load_optimizer_state, rate_shares
 from segtune.engine.predictor import Prediction, Predictor
+from segtune.engine.processes import from_first, is_first
 from segtune.engine.recompute import recompute_layers
 from segtune.engine.scoring import place_of_scores, require_present, score
 from segtune.engine.state import History, Settings, TrainerState
 from segtune.models.quiet import hide_loading_bars
-from segtune.models.tiny.architecture import write_tiny_base
 from segtune.models.trainable import render_table, table, table_dict
 from segtune.reports.card import model_card
 from segtune.reports.page import write_report
@@ -59,9 +58,6 @@ from segtune.reports.summary import BEFORE
 __all__ = ["Prediction", "Predictor", "evaluate", "resume", "score", "train"]
 
 _log = get_logger(__name__)
-
-FROM_NOTHING = "segtune/tiny-random"
-"""The base that is not shipped but drawn: random tiny weights, written into the run."""
 
 hide_loading_bars()  # here, because the command line and the Python interface both come through this module
 
@@ -90,16 +86,21 @@ def train(config: ExperimentConfig) -> RunDir:
     Raises:
         SegtuneError: Anything a person can mend; nothing is trained where it can be known before.
     """
+    prepare_allocator()  # before anything may touch a GPU
+    processes.join()
     _prepare(config)
     training, validation = _data(config)
-    with RunDir.create(config.run.root, config.run.name or default_name(config.recipe, config.run.root)) as run:
+    name = config.run.name or default_name(config.recipe, config.run.root)
+    with from_first(lambda: RunDir.create(config.run.root, name)) as run:
         try:
-            config = _with_base(config, run)
+            model = settle_base(config.model, config.conversation, config.run.seed, run.path)
+            config = config.model_copy(update={"model": model})
             run.write_text(names.CONFIG, dump_yaml(config))
             run.write_json(names.ENVIRONMENT, describe())
             session = _open(config, run, training, validation)
         except BaseException:
-            shutil.rmtree(run.path, ignore_errors=True)  # nothing has been trained: the name stays free
+            if run.writes:
+                shutil.rmtree(run.path, ignore_errors=True)  # nothing has been trained: the name stays free
             raise
         _from_the_start(session)
     return run
@@ -114,10 +115,12 @@ def resume(path: str | Path) -> RunDir:
     Raises:
         CheckpointError: It is no run, or its checkpoint is damaged.
     """
-    with RunDir.open(path) as run:
+    prepare_allocator()
+    processes.join()
+    with from_first(lambda: RunDir.open(path).lock()) as run:
         config = validate(ExperimentConfig, load_mapping(run.config), where=str(run.config))
         last = run.checkpoint("last")
-        clean_leftovers(last.parent)  # a process killed between two renames had moved it aside
+        from_first(lambda: clean_leftovers(last.parent))  # a process killed between two renames had moved it aside
         # with more than one epoch behind it somebody has removed `last`: that is refused below, not begun again
         if not last.exists() and len(History.until(run, config.train.epochs).train) <= 1:
             _say(f"resuming {run.path} from the beginning: it had been stopped before its first checkpoint")
@@ -131,6 +134,7 @@ def resume(path: str | Path) -> RunDir:
         if state.is_over(config.train) and (run.path / names.CARD).is_file():
             _say(f"{run.path} is complete: {state.epoch} of {config.train.epochs} epochs; nothing is left to do")
             return run
+        state.require_processes(processes.world())
         _prepare(config)
         session = _open(config, run, *_data(config))
         load_weights(checkpoint, session.loaded.model, session.loaded.fingerprint)
@@ -172,15 +176,16 @@ def evaluate(
     Raises:
         SegtuneError: The model or the data cannot be used.
     """
+    processes.join()
     find_checkpoint(model)  # a wrong name is told before the images are read, and a wrong dataset before the model is
     require_present(data)
-    prepared = prepare(data, DataConfig(train=data), limit=limit, first_query_only=first_query_only)
+    prepared = from_first(lambda: prepare(data, DataConfig(train=data), limit=limit, first_query_only=first_query_only))
     loaded = load(model)
     loaded.model.to(usual_device())
     out = out or place_of_scores(model, limit, first_query_only)
     documents = score(
         loaded, prepared, out, EvalConfig(batch_size=batch_size, overlays=overlays), modes,
-        baselines=score_baselines(prepared.source, _training_source(model)),
+        baselines=score_baselines(prepared.source, _training_source(model)) if is_first() else {},
         first_query_only=first_query_only, deviations=() if limit is None else (f"first_{limit}_images",),
     )  # fmt: skip
     _log.info("scores and predictions are in %s", out)
@@ -204,38 +209,23 @@ def _training_source(model: str) -> Source | None:
 
 
 def _data(config: ExperimentConfig) -> tuple[Prepared, Prepared | None]:
-    """The training data and, where there are any, the validation data; both known to be readable."""
-    data, seed = config.data, config.run.seed
-    training = prepare(data.train, data, max_samples=data.max_train_samples, seed=seed)
-    if data.val is None:
-        return training, None
-    return training, prepare(data.val, data, max_samples=data.max_val_samples, seed=seed)
+    return from_first(lambda: prepare_splits(config.data, config.run.seed))
 
 
 def _say(text: str) -> None:
-    console().print(text, highlight=False)
+    if is_first():
+        console().print(text, highlight=False)
 
 
+@processes.together()
 def _prepare(config: ExperimentConfig) -> None:
     """What concerns the machine alone, before anything is read."""
     if config.run.threads is not None:
         torch.set_num_threads(config.run.threads)
-    prepare_allocator()  # before the next line may touch a GPU
     prepare_machine(config.train, config.optim, PartialState().device)
 
 
-def _with_base(config: ExperimentConfig, run: RunDir) -> ExperimentConfig:
-    """Settles where the model starts: draws random tiny weights into the run, or fills in what the base knows."""
-    if config.model.base == FROM_NOTHING:
-        wording = config.conversation or ConversationConfig()
-        texts = training_texts(config.run.seed, 20_000)
-        write_tiny_base(run.path / "base", texts, config.run.seed, wording, config.model.seg_hidden or 128)
-        model = config.model.model_copy(update={"base": RUN_BASE, "seg_hidden": config.model.seg_hidden or 128})
-    else:
-        model = adopt_base(config.model)
-    return config.model_copy(update={"model": model})
-
-
+@processes.together()
 def _open(config: ExperimentConfig, run: RunDir, training: Prepared, validation: Prepared | None) -> Session:
     """Builds the model, and writes down and shows what will happen before anything does."""
     # Fresh projections and adapters are drawn from the global generator.
@@ -281,6 +271,7 @@ def _fit(
 ) -> None:
     """Trains from a state on; a checkpoint gives the optimiser's tensors and averaged weights back."""
     config, loaded = session.config, session.loaded
+    require_one_model(processes.gather(loaded.fingerprint))
     pad_id = loaded.conversation.tokenizer.pad_token_id
     data = config.data
     wording = loaded.conversation.wording
@@ -315,10 +306,13 @@ def _fit(
 def _finish(session: Session) -> None:
     """Scores the best checkpoint, writes figure, report and card, exports."""
     config, run = session.config, session.run
+    processes.gather(None)  # until the first one has saved it
     checkpoint = open_checkpoint(run.checkpoint("best"))
     load_weights(checkpoint, session.loaded.model, session.loaded.fingerprint)
     if config.eval.final and session.validation is not None:
         _score(session, run.path, config.eval.overlays)
+    if not is_first():
+        return
     write_report(run.path)
     run.write_text(names.CARD, model_card(run))
     if config.run.export:
@@ -330,14 +324,11 @@ def _finish(session: Session) -> None:
 def _score(session: Session, out: Path, overlays: int) -> None:
     """Scores the model as it stands on the validation data, in both modes, beside the trivial baselines."""
     assert session.validation is not None
-    baselines = score_baselines(session.validation.source, _for_means(session))
+    training = session.training  # where it is a fixed set, its mean masks are a baseline
+    means = training.source if training.spec.directory is not None else None
+    baselines = score_baselines(session.validation.source, means) if is_first() else {}
     config = session.config.eval.model_copy(update={"overlays": overlays})
     _say(f"scoring {len(session.validation.source)} images")
     most = session.config.data.max_val_samples
     cut = () if most is None else (f"first_{most}_samples",)
     score(session.loaded, session.validation, out, config, list(MODES), baselines=baselines, deviations=cut)
-
-
-def _for_means(session: Session) -> Source | None:
-    """The training data, where it is a fixed set whose mean masks can be a baseline."""
-    return session.training.source if session.training.spec.directory is not None else None

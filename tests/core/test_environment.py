@@ -4,6 +4,10 @@ import json
 import subprocess
 import sys
 
+import pytest
+
+from segtune.core.environment import process_rank
+
 
 def test_describes_the_machine_without_torch() -> None:
     code = (
@@ -17,3 +21,13 @@ def test_describes_the_machine_without_torch() -> None:
     assert found["packages"]["torchvision"] is None
     assert found["cores"] >= 1
     assert found["devices"] is None
+
+
+def test_a_process_has_a_number_only_among_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("RANK", "WORLD_SIZE"):
+        monkeypatch.delenv(name, raising=False)
+    assert process_rank() == 0
+    monkeypatch.setenv("RANK", "1")  # left behind in a shell: nothing was launched, so nothing may fall silent
+    assert process_rank() == 0
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert process_rank() == 1

@@ -23,8 +23,9 @@ EVERYTHING = {"focal": 20.0, "iou": 0.6, "tversky": 0.4, "boundary": 3.0}
 
 def _trainer(loaded: Loaded, losses: LossConfig, validation: list[Batch]) -> Trainer:
     train = TrainConfig(validate_generate=False, best="val_gIoU")
+    loader = SimpleNamespace(batches=lambda rank, world: iter(validation))
     parts: list[Any] = [
-        loaded.model, None, [None], SimpleNamespace(batches=lambda: iter(validation)), loaded.conversation, None,
+        loaded.model, None, [None], loader, loaded.conversation, None,
         Settings(train, OptimConfig(), losses, EvalConfig(), 0), Accelerator(cpu=True), {},
     ]  # fmt: skip
     return Trainer(*parts)

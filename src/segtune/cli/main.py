@@ -20,7 +20,8 @@ import typer
 import segtune
 from segtune.cli import config, data, evaluate, predict, report, train
 from segtune.core import log
-from segtune.core.errors import SegtuneError
+from segtune.core.environment import process_rank
+from segtune.core.errors import Elsewhere, SegtuneError
 
 _HELP = """Fine-tune, score and run models that answer questions about images with masks.
 
@@ -29,6 +30,15 @@ Start with:
   segtune train quickstart                      (minutes on a laptop)
   segtune predict runs/NAME photo.jpg "the largest red object"
 """
+
+_FIRST_TELLS_WITHIN = 5.0
+"""Seconds in which the first of several processes tells what has failed in all of them; its launcher then ends them."""
+
+_FIRST_LEAVES_WITHIN = 2.0
+"""Seconds in which the first one clears up and leaves; its launcher ends it at once when another one leaves earlier."""
+
+_LOST = ("Connection closed by peer", "Connection reset by peer", "DistBackendError")
+"""What PyTorch says when another process has ended in the middle of a common operation."""
 
 _WRONG_PLACE = (PermissionError, FileExistsError, NotADirectoryError, IsADirectoryError)
 
@@ -65,8 +75,14 @@ def _common(
 
 
 def run() -> None:
-    """Runs the command line of this process and exits with its code."""
-    sys.exit(main(sys.argv[1:]))
+    """Runs the command line of this process and exits with its code; of several processes the first one prints."""
+    if process_rank():
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - until the end of the process
+    code = main(sys.argv[1:])
+    distributed = sys.modules.get("torch.distributed")
+    if code == 0 and distributed is not None and distributed.is_initialized():
+        distributed.destroy_process_group()
+    sys.exit(code)
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -81,6 +97,9 @@ def main(arguments: Sequence[str]) -> int:
     try:
         code = app(args=list(arguments), prog_name="segtune", standalone_mode=False)
         sys.stdout.flush()
+    except Elsewhere as error:
+        time.sleep(_FIRST_LEAVES_WITHIN)
+        return error.exit_code
     except SegtuneError as error:
         return _fail(str(error), error.exit_code)
     except typer.TyperException as error:
@@ -99,6 +118,11 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _fail(message: str, code: int) -> int:
+    if process_rank():
+        told = code > 128  # a signal, and the first process says so
+        time.sleep(_FIRST_LEAVES_WITHIN if told else _FIRST_TELLS_WITHIN)
+        if told:
+            return code
     print(f"error: {message}", file=sys.stderr)
     return code
 
@@ -135,6 +159,8 @@ def _unexpected(error: Exception) -> int:
         return _fail(
             f"out of memory\n  found: {first}\n  fix: take a smaller batch (see `segtune config show RECIPE`)", 1
         )
+    if "RANK" in os.environ and any(sign in f"{type(error).__name__}: {error}" for sign in _LOST):
+        return _fail("another process of this run has ended; what it or the launcher has said tells why", 1)
     return _internal(error)
 
 

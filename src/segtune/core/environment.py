@@ -29,6 +29,11 @@ PACKAGES = (
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "OMP_WAIT_POLICY", "MKL_NUM_THREADS", "CUDA_VISIBLE_DEVICES")
 
 
+def process_rank() -> int:
+    """The number that a launcher (torchrun, accelerate) has given this process, from 0; 0 where it started no other."""
+    return int(os.environ.get("RANK", "0")) if int(os.environ.get("WORLD_SIZE", "1")) > 1 else 0
+
+
 def describe() -> dict[str, Any]:
     """Describes this process and its machine.
 

@@ -46,6 +46,14 @@ class CheckpointError(SegtuneError):
     exit_code = 3
 
 
+class Elsewhere(SegtuneError):
+    """A failure that another process of the same run tells (exit code as there)."""
+
+    def __init__(self, message: str, exit_code: int) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
+
+
 class Interrupted(SegtuneError):
     """Training stopped on a signal, after its state was saved (exit code 128 + signal number)."""
 

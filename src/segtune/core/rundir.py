@@ -67,11 +67,17 @@ class RunDir:
 
     Attributes:
         path: Where it is.
+        writes: Whether this process writes into it. Of several that train together only the first one does: in the
+            others, which get a copy of what it has opened, every writing method does nothing.
     """
 
-    def __init__(self, path: Path | str) -> None:
-        self.path = Path(path)
+    def __init__(self, path: Path | str, *, writes: bool = True) -> None:
+        self.path, self.writes = Path(path), writes
         self._handle: int | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What another process gets: the place, neither the lock nor the right to write."""
+        return {"path": self.path, "writes": False, "_handle": None}
 
     @classmethod
     def create(cls, root: Path | str, name: str) -> Self:
@@ -168,7 +174,7 @@ class RunDir:
         Raises:
             ConfigError: Another process holds it; the message names that process.
         """
-        if self._handle is not None:
+        if self._handle is not None or not self.writes:
             return self
         handle = os.open(self.path / _LOCK, os.O_RDWR | os.O_CREAT, 0o666)
         try:
@@ -210,12 +216,14 @@ class RunDir:
 
     def write_text(self, name: str, text: str) -> Path:
         """Replaces a text file of the run in one step; returns its path."""
-        files.write_text(self.path / name, text)
+        if self.writes:
+            files.write_text(self.path / name, text)
         return self.path / name
 
     def write_json(self, name: str, value: Any) -> Path:
         """Replaces a JSON file of the run in one step; returns its path. Values as in `files.write_json`."""
-        files.write_json(self.path / name, value)
+        if self.writes:
+            files.write_json(self.path / name, value)
         return self.path / name
 
     def read_json(self, name: str) -> Any:
@@ -224,11 +232,13 @@ class RunDir:
 
     def append_jsonl(self, name: str, row: Mapping[str, Any]) -> None:
         """Appends one row to a JSON Lines file of the run."""
-        files.append_jsonl(self.path / name, row)
+        if self.writes:
+            files.append_jsonl(self.path / name, row)
 
     def write_jsonl(self, name: str, rows: list[dict[str, Any]]) -> None:
         """Replaces a JSON Lines file of the run in one step (a resumed run drops the rows that it will redo)."""
-        files.write_jsonl(self.path / name, rows)
+        if self.writes:
+            files.write_jsonl(self.path / name, rows)
 
     def read_jsonl(self, name: str) -> list[dict[str, Any]]:
         """Reads the rows of a JSON Lines file of the run; an empty list when there is no such file."""

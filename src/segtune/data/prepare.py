@@ -163,6 +163,22 @@ def prepare(
     return Prepared(spec, source, tuple(bad), skipped)
 
 
+def prepare_splits(config: DataConfig, seed: int) -> tuple[Prepared, Prepared | None]:
+    """The training data and, where there are any, the validation data; both known to be readable.
+
+    Args:
+        config: Names and limits of both.
+        seed: Of streams.
+
+    Raises:
+        ConfigError, DataError: As `prepare`.
+    """
+    training = prepare(config.train, config, max_samples=config.max_train_samples, seed=seed)
+    if config.val is None:
+        return training, None
+    return training, prepare(config.val, config, max_samples=config.max_val_samples, seed=seed)
+
+
 def _named(name: str, root: str | None) -> DataSpec:
     """The dataset of a name; where a recipe leaves the place open, what is missing is `data.root`."""
     try:

@@ -12,6 +12,7 @@ from segtune.core.records import Example, Source
 from segtune.data.conversation import Conversation
 from segtune.data.loader import ScoringLoader
 from segtune.engine.inference import Mode, QueryAnswer, answer_batch
+from segtune.engine.processes import gather, rank, world
 from segtune.metrics.baselines import Baselines, MeanMasks
 from segtune.metrics.predictions import PredictedMasks, write_predictions
 from segtune.metrics.protocol import ProtocolScorer
@@ -47,7 +48,7 @@ def evaluate_split(
     keep_predictions: bool = True,
     progress: Progress | None = None,
 ) -> Evaluation:
-    """Scores every query of a split once.
+    """Scores every query of a split once; several processes share the work, and each gets the whole result.
 
     Args:
         model: The model; it is put into evaluation mode and back.
@@ -63,33 +64,45 @@ def evaluate_split(
         The scores and predictions.
     """
     scorer = ProtocolScorer(first_query_only=first_query_only)
-    predictions: list[PredictedMasks] = []
+    predictions: dict[int, list[PredictedMasks]] = {}  # by the place of the image in the split
     device = next(model.parameters()).device
     was_training, seconds, done = model.training, 0.0, 0
     model.eval()
-    for batch in loader.batches():
+    for batch in loader.batches(rank(), world()):
         started = time.perf_counter()
         answers = answer_batch(model, batch.to(device), conversation, mode, max_new_tokens=max_new_tokens)
         seconds += time.perf_counter() - started
         for query, (example, answer) in enumerate(zip(batch.examples, answers, strict=True)):
             if not scorer.wants(example.id):
                 continue
-            image_id = batch.group_ids[int(batch.group_index[query])]
+            group = int(batch.group_index[query])
             scorer.add(
                 example.id,
                 example.target,
                 example.query,
                 logits=answer.union,
                 emitted=answer.emitted,
-                image_id=image_id,
+                image_id=batch.group_ids[group],
             )
             if keep_predictions:
-                predictions.append(to_prediction(example.id, answer))
+                place = rank() + world() * (done + group)
+                predictions.setdefault(place, []).append(to_prediction(example.id, answer))
         done += len(batch.group_ids)
         if progress is not None:
-            progress(done, loader.length)
+            progress(min(done * world(), loader.length), loader.length)
     model.train(was_training)
-    return Evaluation(scorer, predictions, seconds)
+    return _whole(scorer, predictions, seconds)
+
+
+def _whole(scorer: ProtocolScorer, predictions: dict[int, list[PredictedMasks]], seconds: float) -> Evaluation:
+    """The shares of all processes as one; a query that two of them had scored would be refused."""
+    first, *others = gather((scorer, predictions, seconds))
+    places = dict(first[1])
+    for other, theirs, more in others:
+        first[0].merge(other)
+        places |= theirs
+        seconds += more
+    return Evaluation(first[0], [one for place in sorted(places) for one in places[place]], seconds)
 
 
 def to_prediction(example_id: str, answer: QueryAnswer) -> PredictedMasks:

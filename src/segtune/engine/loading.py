@@ -17,13 +17,16 @@ from segtune.core.files import write_json
 from segtune.core.input_spec import ConversationConfig
 from segtune.core.rundir import nearby
 from segtune.data.conversation import Conversation
+from segtune.data.sources.synthetic.corpus import training_texts
 from segtune.data.transforms import Transform
 from segtune.engine.checkpoint import MANIFEST, Checkpoint, load_weights, open_checkpoint, present
+from segtune.engine.processes import from_first
 from segtune.models.adapters import merge_adapters
 from segtune.models.config import ModelConfig, TrainSettings
 from segtune.models.image_size import resize_inputs
 from segtune.models.quantize import dequantize, quantize_loaded, require_bitsandbytes
 from segtune.models.reasoning import ReasoningSegmenter
+from segtune.models.tiny.architecture import write_tiny_base
 from segtune.models.weights import (
     ASSEMBLED,
     EMBEDDED,
@@ -36,6 +39,9 @@ from segtune.models.weights import (
     input_spec,
     load_parts,
 )
+
+FROM_NOTHING = "segtune/tiny-random"
+"""The base that is not shipped but drawn: random tiny weights, written into the run."""
 
 RUN_BASE = "run:base"
 """A base that lies in the run directory itself (a model that was made from nothing)."""
@@ -151,17 +157,28 @@ def _facts_of_base(name: str) -> dict[str, Any]:
     return {key: about[key] for key in _FACTS if key in about}
 
 
-def adopt_base(config: ModelConfig) -> ModelConfig:
-    """Settles what the recipe leaves open: where a local base lies, and the width of the `<SEG>` projection it brings.
+def settle_base(config: ModelConfig, wording: ConversationConfig | None, seed: int, run: Path) -> ModelConfig:
+    """Settles where a run starts, and what the recipe leaves open about it.
 
     Args:
-        config: Its base may be a path; it becomes absolute, so that the run can be used from any directory.
+        config: A base that is a path becomes absolute, so that the run can be used from any directory; of
+            `FROM_NOTHING` random tiny weights are drawn into the run.
+        wording: How queries are asked of a base that is drawn.
+        seed: Of the weights that are drawn.
+        run: The run directory.
+
+    Returns:
+        The settings with base and width of the `<SEG>` projection.
 
     Raises:
         CheckpointError: There is no such base.
     """
     if config.base is None:
         return config
+    if config.base == FROM_NOTHING:
+        hidden, asked = config.seg_hidden or 128, wording or ConversationConfig()
+        from_first(lambda: write_tiny_base(run / "base", training_texts(seed, 20_000), seed, asked, hidden))
+        return config.model_copy(update={"base": RUN_BASE, "seg_hidden": hidden})
     base = config.base if config.base in EMBEDDED else os.path.abspath(config.base)
     checkpoint = find_checkpoint(base)
     known = checkpoint.about["model"] if checkpoint is not None else _facts_of_base(base)

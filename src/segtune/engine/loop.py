@@ -1,7 +1,8 @@
 """Training from epoch to epoch: order, validation, history, checkpoints and interruptions.
 
 What a step does stands in `step`; here is only what happens around it. Every random number is derived from the seed
-and the step or epoch, so a run that was stopped and resumed ends with the weights of one that was not.
+and the step or epoch, so a run that was stopped and resumed ends with the weights of one that was not. Of several
+processes each has the whole model and a share of the batches; what is decided is decided from numbers that all share.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ from segtune.engine.evaluator import evaluate_split
 from segtune.engine.interrupts import Interrupts
 from segtune.engine.memory import peak_memory
 from segtune.engine.optim import optimizer_state
+from segtune.engine.processes import gather, is_first, largest, rank, world
 from segtune.engine.progress import TrainingProgress
 from segtune.engine.recompute import enter_training
 from segtune.engine.schedule import Schedule
@@ -51,7 +53,7 @@ class Trainer:
         training: Training batches.
         validation: Validation batches, or None.
         conversation: For generated answers.
-        run: The run directory, locked.
+        run: The run directory, locked by the first process.
         settings: The configuration.
         accelerator: Device, precision and processes.
         about: Facts for every checkpoint.
@@ -79,8 +81,9 @@ class Trainer:
         self.model, self.optimizer, self.training, self.validation = model, optimizer, training, validation
         self.conversation, self.run, self.settings, self.accelerator = conversation, run, settings, accelerator
         self.about, self.state, self.history, self.ema = about, state or TrainerState(), history or History(), ema
-        windows_per_epoch = math.ceil(len(training) / settings.train.accumulate)
-        self.total_steps = windows_per_epoch * settings.train.epochs
+        self.state.processes = world()
+        windows_per_epoch = math.ceil(len(training) / (settings.train.accumulate * world()))
+        self.windows_per_epoch, self.total_steps = windows_per_epoch, windows_per_epoch * settings.train.epochs
         self.schedule = Schedule(settings.optim, self.total_steps, windows_per_epoch)
         if accelerator.scaler is not None and self.state.scaler is not None:
             accelerator.scaler.load_state_dict(self.state.scaler)
@@ -96,22 +99,25 @@ class Trainer:
             Interrupted: A signal came; everything is saved and `--resume` goes on.
             SegtuneError: Loss or gradient stayed non-finite.
         """
-        with Interrupts() as interrupts, TrainingProgress(self.total_steps, self.state.step) as progress:
+        progress = TrainingProgress(self.total_steps, self.state.step, quiet=not is_first())
+        with Interrupts(quiet=not is_first(), launched=world() > 1) as interrupts, progress:
             while not self.state.is_over(self.settings.train):
                 self._train_epoch(progress, interrupts)
                 self._end_epoch(progress)
-                if interrupts.received is not None:  # it came during the validation
-                    raise self._interrupted(interrupts.received)
+                if number := largest(interrupts.received or 0):  # it came during the validation
+                    raise self._interrupted(number)
         return self.history
 
     def _train_epoch(self, progress: TrainingProgress, interrupts: Interrupts) -> None:
         state = self.state
-        tracker = Tracker.from_dict(state.tracker) if state.tracker else Tracker()
+        # what a resumed epoch had counted before, one process goes on with
+        tracker = Tracker.from_dict(state.tracker) if state.tracker and is_first() else Tracker()
         enter_training(self.model)
         self.stopwatch.lap()
         for window in self._windows():
-            # Dropout draws from the global generator: seeding it by step makes a resumed run draw the same.
-            torch.manual_seed(derive(self.settings.seed, "step", state.step))
+            # Dropout draws from the global generator: seeding it by step makes a resumed run draw the same. Each
+            # process draws its own, the first one as if it were alone.
+            torch.manual_seed(derive(self.settings.seed, "step", state.step, *([rank()] if rank() else [])))
             rate = self._rate(state.step)
             report = train_step(
                 self.model, window, self.optimizer, rate=rate, clip=self.settings.optim.clip,
@@ -121,22 +127,22 @@ class Trainer:
             if self.ema is not None and not report.skipped:
                 self.ema.update(state.step)
             self._note(report, window, tracker, rate, progress)
-            if interrupts.received is not None:
-                state.tracker = tracker.to_dict()
+            if number := largest(interrupts.received or 0):  # the signal may have reached one process alone
+                state.tracker = _whole(tracker).to_dict()
                 self._save_last()
-                raise self._interrupted(interrupts.received)
-        state.tracker = tracker.to_dict()
+                raise self._interrupted(number)
+        state.tracker = _whole(tracker).to_dict()
 
     def _rate(self, step: int) -> float:
         """The main learning rate of the step that follows `step` others."""
         return self.settings.optim.lr * self.schedule.factor(step, self.state.reductions)
 
     def _windows(self) -> Iterator[list[Batch]]:
-        """The windows of micro-batches of the current epoch that are still to come."""
-        accumulate = self.settings.train.accumulate
-        batches = self.training.batches(self.state.epoch, start=self.state.window * accumulate)
-        while window := list(itertools.islice(batches, accumulate)):
-            yield window
+        """This process's share of the windows of the current epoch still to come; of the last one maybe nothing."""
+        accumulate, first = self.settings.train.accumulate, self.state.window
+        batches = self.training.batches(self.state.epoch, first * accumulate * world(), rank(), world())
+        for _ in range(first, self.windows_per_epoch):
+            yield list(itertools.islice(batches, accumulate))
 
     def _note(
         self, report: StepReport, window: list[Batch], tracker: Tracker, rate: float, progress: TrainingProgress
@@ -147,7 +153,8 @@ class Trainer:
         state.step, state.window = state.step + 1, state.window + 1
         if report.skipped:
             state.skipped_in_row += 1
-            ids = [example.id for batch in window for example in batch.examples]
+            shares = gather([example.id for batch in window for example in batch.examples])
+            ids = list(itertools.chain(*shares))
             self.run.append_jsonl(names.METRICS, {"step": state.step, "skipped": True, "ids": ids})
             progress.line(f"step {state.step}: loss or gradient is not finite; the step was skipped")
             if state.skipped_in_row >= self.settings.train.max_skipped:
@@ -184,7 +191,7 @@ class Trainer:
             better = self._is_better(values.get(config.best))
             if better:
                 state.best, state.best_epoch = values.get(config.best), epoch
-                save_checkpoint(self.run.checkpoint("best"), self.model, self._about(values))
+                self._save("best", values)
             if config.keep != "best":
                 self._keep_epoch(epoch, config.keep, values)
         state.tell(values, self.settings.optim, config)
@@ -198,7 +205,9 @@ class Trainer:
 
     def _keep_epoch(self, epoch: int, count: int, values: dict[str, Any]) -> None:
         """Saves an epoch's checkpoint and then removes the oldest beyond `count`."""
-        save_checkpoint(self.run.checkpoint(f"epoch-{epoch:04}"), self.model, self._about(values))
+        self._save(f"epoch-{epoch:04}", values)
+        if not is_first():
+            return
         kept = sorted(self.run.checkpoints.glob("epoch-*"), key=lambda path: (len(path.name), path.name))
         for old in kept[:-count]:
             shutil.rmtree(old)
@@ -221,7 +230,7 @@ class Trainer:
         counts = {"tokens": 0, "masks": 0}
         self.model.eval()
         with torch.inference_mode():
-            for batch in self.validation.batches():
+            for batch in self.validation.batches(rank(), world()):
                 batch = batch.to(self.accelerator.device)
                 output = self.model(batch)
                 tracker.observe(output, batch)
@@ -229,6 +238,7 @@ class Trainer:
                     sums[term] = sums.get(term, 0.0) + float(value)
                 counts["tokens"] += len(output.answer_logits)
                 counts["masks"] += len(output.masks.query)
+        tracker, sums, counts = _whole(tracker), _added(gather(sums)), _added(gather(counts))
         means = {t: v / max(1, counts["tokens" if t == "ce" else "masks"]) for t, v in sums.items()}
         means["loss"] = sum(getattr(self.settings.losses, term) * value for term, value in means.items())
         tracker.step(means, seconds.lap())
@@ -268,12 +278,16 @@ class Trainer:
         numbers = {k: v for k, v in values.items() if isinstance(v, int | float)}
         return {**self.about, "epoch": self.state.epoch, "step": self.state.step, "metrics": numbers}
 
+    def _save(self, name: str, values: dict[str, Any], **more: Any) -> None:
+        """Saves the weights; all processes have the same ones, and the first writes them."""
+        if is_first():
+            save_checkpoint(self.run.checkpoint(name), self.model, self._about(values), **more)
+
     def _save_last(self) -> None:
         scaler = self.accelerator.scaler
         self.state.scaler = None if scaler is None else scaler.state_dict()
-        save_checkpoint(
-            self.run.checkpoint("last"), self.model, self._about({}),
-            optimizer=optimizer_state(self.model, self.optimizer), state=asdict(self.state),
+        self._save(
+            "last", {}, optimizer=optimizer_state(self.model, self.optimizer), state=asdict(self.state),
             averages=None if self.ema is None else self.ema.state(),
         )  # fmt: skip
 
@@ -282,3 +296,16 @@ class Trainer:
             f"stopped by {signal.Signals(number).name} after step {self.state.step}; everything is saved",
             signal_number=number, fix=f"go on with `segtune train --resume {self.run.path}`",
         )  # fmt: skip
+
+
+def _whole(tracker: Tracker) -> Tracker:
+    """What all processes have seen together, with the first one's times."""
+    first, *others = gather(tracker)
+    for other in others:
+        first.merge(other)
+    return first
+
+
+def _added(parts: list[dict[str, Any]]) -> dict[str, Any]:
+    """Sums of what several processes have by the same names; a process without batches has none."""
+    return {name: sum(part.get(name, 0) for part in parts) for name in dict.fromkeys(itertools.chain(*parts))}

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import nn
 
-from segtune.core.errors import ConfigError
+from segtune.core.errors import CheckpointError, ConfigError
 from segtune.core.log import get_logger
 from segtune.engine.config import OptimConfig, TrainConfig
 from segtune.engine.optim import require_optimizer
+from segtune.engine.processes import together
 from segtune.models.trainable import component_of
 
 _log = get_logger(__name__)
@@ -108,4 +109,22 @@ def require_float32(model: nn.Module) -> None:
         raise ConfigError(
             "with train.precision=fp16 everything that trains must be float32", where="model.dtype",
             found=", ".join(sorted(other)), fix="set model.dtype=float32, or train adapters (model.train.llm=lora)",
+        )  # fmt: skip
+
+
+@together()
+def require_one_model(fingerprints: Sequence[str]) -> None:
+    """Makes sure that all processes start from one model; on several machines they may have read different files.
+
+    Args:
+        fingerprints: Those of the frozen weights in every process.
+
+    Raises:
+        CheckpointError: They differ.
+    """
+    different = list(dict.fromkeys(fingerprints))
+    if len(different) > 1:
+        raise CheckpointError(
+            "the processes have loaded different models", where="model.base", expected=f"one base, {different[0]}",
+            found=", ".join(different), fix="bring the same files to all machines",
         )  # fmt: skip

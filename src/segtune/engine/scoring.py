@@ -18,6 +18,7 @@ from segtune.engine.evaluator import evaluate_split, score_baselines, write_eval
 from segtune.engine.inference import Mode
 from segtune.engine.loading import Loaded
 from segtune.engine.pictures import write_pictures
+from segtune.engine.processes import is_first
 from segtune.engine.progress import scoring_progress
 
 
@@ -34,6 +35,8 @@ def score(
 ) -> list[dict[str, Any]]:
     """Scores a loaded model and writes `eval_*.json`, `predictions/*.jsonl` and pictures.
 
+    Several processes share the images, and the first one writes.
+
     Args:
         loaded: The model, on its device.
         prepared: The data.
@@ -45,9 +48,8 @@ def score(
         deviations: Further departures from the protocol that the scores tell, as `docs/protocol.md` names them.
 
     Returns:
-        One scores document per mode.
+        One scores document per mode; the baselines are in those of the first process alone.
     """
-    out.mkdir(parents=True, exist_ok=True)
     place = RunDir(out)
     name, split = Path(prepared.spec.location).name, prepared.spec.split or "all"
     loader = ScoringLoader(
@@ -56,7 +58,9 @@ def score(
         batch_size=config.batch_size,
         pad_id=loaded.conversation.tokenizer.pad_token_id,
     )
-    baselines = score_baselines(prepared.source, None) if baselines is None else baselines
+    if is_first():
+        out.mkdir(parents=True, exist_ok=True)
+        baselines = score_baselines(prepared.source, None) if baselines is None else baselines
     documents = []
     for mode in modes:
         evaluation = evaluate_split(
@@ -67,12 +71,13 @@ def score(
             data=name, split=split, mode=mode, skipped=prepared.skipped_queries, baselines=baselines
         )
         document["deviations"] += deviations
-        write_json(place.scores(name, split, mode), document)
-        answers = place.predictions(name, split, mode)
-        write_evaluation(evaluation, answers)
-        scores, folder = evaluation.scorer.scores, answers.with_suffix("")
-        write_pictures(folder, config.overlays, scores, evaluation.predictions, prepared.source)
         documents.append(document)
+        if is_first():
+            write_json(place.scores(name, split, mode), document)
+            answers = place.predictions(name, split, mode)
+            write_evaluation(evaluation, answers)
+            scores, folder = evaluation.scorer.scores, answers.with_suffix("")
+            write_pictures(folder, config.overlays, scores, evaluation.predictions, prepared.source)
     return documents
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, Self
 
 from segtune.core import rundir as names
-from segtune.core.errors import CheckpointError
+from segtune.core.errors import CheckpointError, ConfigError
 from segtune.core.rundir import RunDir
 from segtune.engine.config import EvalConfig, OptimConfig, TrainConfig
 from segtune.engine.watch import Watch
@@ -29,6 +29,7 @@ class TrainerState:
         plateau: The metric of the plateau, since it last did.
         stopping: The metric of early stopping.
         scaler: The loss scale of fp16, as PyTorch's GradScaler describes it.
+        processes: How many have shared the work.
     """
 
     epoch: int = 0
@@ -42,6 +43,7 @@ class TrainerState:
     plateau: Watch = field(default_factory=Watch)
     stopping: Watch = field(default_factory=Watch)
     scaler: dict[str, Any] | None = None
+    processes: int = 1
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Self:
@@ -51,6 +53,20 @@ class TrainerState:
             if name in values:
                 setattr(state, name, Watch(**values[name]))
         return state
+
+    def require_processes(self, count: int) -> None:
+        """Makes sure that as many processes go on as there were: a step would have another batch, an epoch other steps.
+
+        Raises:
+            ConfigError: There are more or fewer.
+        """
+        if count != self.processes:
+            raise ConfigError(
+                "a run continues with as many processes as it began with", where="--resume",
+                expected=str(self.processes), found=str(count),
+                fix=f"start it with `torchrun --nproc-per-node {self.processes} -m segtune train --resume RUN`"
+                if self.processes > 1 else "start it without torchrun or accelerate",
+            )  # fmt: skip
 
     def tell(self, values: dict[str, Any], optim: OptimConfig, train: TrainConfig) -> None:
         """Takes in the values of an epoch: a plateau counts, and so does early stopping.

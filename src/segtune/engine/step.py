@@ -11,6 +11,7 @@ from torch import Tensor
 
 from segtune.core.types import Batch, SegmentationOutput
 from segtune.engine.optim import set_rate
+from segtune.engine.processes import add_gradients
 from segtune.losses.config import LossConfig
 from segtune.losses.terms import Counts, count, loss_sums, weighted_total
 
@@ -47,8 +48,8 @@ def train_step(
     """Makes one optimiser step over a window of micro-batches and reports on it.
 
     Args:
-        model: The model, prepared by `accelerator`.
-        window: Micro-batches of this process; the step is the same however they are cut.
+        model: The model; every process has a whole copy with the same weights.
+        window: Micro-batches of this process, possibly none; the step is the same however they are cut or dealt out.
         optimizer: Over what trains; with fp16 prepared by `accelerator`.
         rate: Main learning rate of this step.
         clip: Largest gradient norm.
@@ -71,14 +72,15 @@ def train_step(
         # c) Losses as sums; divided by the global counts, micro-batches simply add up.
         parts = loss_sums(output, batch, losses)
         total = weighted_total(parts, counts, losses)
-        # d) Backward. Processes average their gradients, so each contributes its sum times their number.
-        accelerator.backward(total * accelerator.num_processes)
+        # d) Backward.
+        accelerator.backward(total)
         for term in losses.terms:
             sums[term] += parts[term].detach()
         observe(output, batch)
 
-    # e) Clip; step only where everything is finite, on all processes or on none.
-    grad_norm = accelerator.clip_grad_norm_([p for g in optimizer.param_groups for p in g["params"]], clip)
+    # e) Add up the gradients of all processes; clip; step where everything is finite, on all processes or on none.
+    add_gradients(parameters := [p for g in optimizer.param_groups for p in g["params"]])
+    grad_norm = accelerator.clip_grad_norm_(parameters, clip)
     sums = {term: accelerator.reduce(value, "sum") for term, value in sums.items()}
     terms = {term: value / counts.of(term) for term, value in sums.items()}
     terms["loss"] = torch.stack([getattr(losses, term) * terms[term] for term in losses.terms]).sum()

@@ -57,6 +57,11 @@ class Tracker:
             stride = 1 if side <= FULL_AUROC_SIDE else 2
             self.auroc.update(logits[:, ::stride, ::stride], wanted[:, ::stride, ::stride])
 
+    def merge(self, other: Tracker) -> None:
+        """Adds the masks that another process has seen; the losses of a step are those of all processes already."""
+        for name in ("iou", "found", "boxes", "pixels", "auroc"):
+            getattr(self, name).merge(getattr(other, name))
+
     def step(self, terms: dict[str, float], seconds: float) -> None:
         """Adds the losses and the duration of one step."""
         for name, value in terms.items():
