@@ -17,7 +17,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 @pytest.fixture(autouse=True)
 def _no_precision_is_left_behind() -> Iterator[None]:
-    """Accelerate remembers the precision of a process: an `Accelerator(cpu=True)` would silently take that of others."""
+    """Accelerate remembers a precision: an `Accelerator(cpu=True)` would silently take that of the test before."""
     yield
     state = sys.modules.get("accelerate.state")
     if state is not None:
