@@ -14,7 +14,7 @@ PYTEST = $(ONE_THREAD) $(BIN)/python -m pytest
 help:
 	@echo "make train      install, train the embedded model on the embedded data, score it (ARGS='key=value ...')"
 	@echo "make test       install and run the tests (ARGS='tests/core -k name')"
-	@echo "make test-slow  the slow tests"
+	@echo "make test-slow  the slow tests, and those of the extra quant, which it installs"
 	@echo "make check      lint, format, types, layers"
 	@echo "make clean      remove caches and build products; .venv and runs stay"
 
@@ -27,8 +27,8 @@ test:
 	@$(PYTEST) -q -m "not slow and not external" $(ARGS)
 
 test-slow:
-	$(SETUP) test
-	@$(PYTEST) -q -m "slow and not external" $(ARGS)
+	$(SETUP) slow
+	@$(PYTEST) -q -m "(slow or quant) and not external" $(ARGS)
 
 check:
 	$(SETUP) test

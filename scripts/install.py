@@ -1,7 +1,7 @@
 """Makes or refreshes `.venv`: torch first (the CPU build where there is no NVIDIA GPU), then segtune, both pinned.
 
-Run by `make train` and `make test` through `scripts/setup.sh`. A stamp in `.venv` holds what was installed from which
-files, so that a second run has nothing to do. Needs nothing but the standard library.
+Run by `make train`, `make test` and `make test-slow` through `scripts/setup.sh`. A stamp in `.venv` holds what was
+installed from which files, so that a second run has nothing to do. Needs nothing but the standard library.
 
 Environment: `TORCH` replaces what is given to pip for torch (`TORCH="torch==2.13.0 --index-url ..."`);
 `SEGTUNE_NEEDED_BYTES` replaces the free space that is asked for.
@@ -22,7 +22,8 @@ from pathlib import Path
 CPU_INDEX = "https://download.pytorch.org/whl/cpu"
 NEEDED_BYTES = 3_000_000_000  # measured: 1.7 GB installed, and what pip unpacks on the way
 NEEDED_BYTES_GPU = 10_000_000_000  # the CUDA libraries
-EXTRAS = {"train": "", "test": "[dev]"}
+EXTRAS = {"train": "", "test": "[dev]", "slow": "[dev,quant]"}
+"""What is installed for each kind, least first: each has all that those before it have."""
 
 
 class SetupError(Exception):
@@ -33,7 +34,7 @@ def main(kind: str, root: Path) -> int:
     """Installs what is missing.
 
     Args:
-        kind: `train` (the package) or `test` (and what its tests need).
+        kind: `train` (the package), `test` (and what its tests need) or `slow` (and the extra `quant`).
         root: The checkout.
 
     Returns:
@@ -58,7 +59,8 @@ def is_current(kind: str, root: Path) -> bool:
         stamp = json.loads(_stamp(root).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return False
-    enough = stamp.get("kind") in ("test", kind)
+    kinds = list(EXTRAS)
+    enough = stamp.get("kind") in kinds[kinds.index(kind) :]
     return enough and stamp.get("key") == _key(root) and _python(root).exists()
 
 

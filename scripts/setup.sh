@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Finds a Python that is new enough and lets it make or refresh .venv: scripts/setup.sh train|test
+# Finds a Python that is new enough and lets it make or refresh .venv: scripts/setup.sh train|test|slow
 # Only bash builtins before a Python is found, so that this works on any machine.
 set -eu
 cd "${BASH_SOURCE[0]%/*}/.."

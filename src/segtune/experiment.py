@@ -42,7 +42,13 @@ from segtune.engine.evaluator import score_baselines
 from segtune.engine.inference import MODES, Mode
 from segtune.engine.loading import Loaded, build, export_base, find_checkpoint, load, settle_base, usual_device
 from segtune.engine.loop import Trainer
-from segtune.engine.machine import prepare_allocator, prepare_machine, require_float32, require_one_model
+from segtune.engine.machine import (
+    accelerator_for,
+    prepare_allocator,
+    prepare_machine,
+    require_float32,
+    require_one_model,
+)
 from segtune.engine.optim import build_optimizer, load_optimizer_state, rate_shares
 from segtune.engine.predictor import Prediction, Predictor
 from segtune.engine.processes import from_first, is_first
@@ -231,7 +237,7 @@ def _open(config: ExperimentConfig, run: RunDir, training: Prepared, validation:
     # Fresh projections and adapters are drawn from the global generator.
     torch.manual_seed(derive(config.run.seed, "model"))
     loaded = build(config.model, config.conversation, run.path)
-    accelerator = Accelerator(mixed_precision="no" if config.train.precision == "fp32" else config.train.precision)
+    accelerator = accelerator_for(config.train.precision)
     loaded.model.to(accelerator.device)
     rate_shares(loaded.model, config.optim)  # for its refusals
     recompute_layers(loaded.model, config.train.gradient_checkpointing)

@@ -9,7 +9,13 @@ from tests.factory import tiny_loaded
 
 from segtune.core.errors import ConfigError
 from segtune.engine.config import OptimConfig, TrainConfig
-from segtune.engine.machine import allocator_settings, prepare_allocator, prepare_machine, require_float32
+from segtune.engine.machine import (
+    accelerator_for,
+    allocator_settings,
+    prepare_allocator,
+    prepare_machine,
+    require_float32,
+)
 from segtune.models.config import TrainSettings
 
 CPU = torch.device("cpu")
@@ -33,6 +39,13 @@ def test_bf16_is_refused_on_a_gpu_without_it(monkeypatch):
     with pytest.raises(ConfigError, match="no bf16") as caught:
         prepare_machine(TrainConfig(precision="bf16"), OptimConfig(), torch.device("cuda"))
     assert caught.value.found == "GeForce 8800"
+
+
+def test_a_second_run_in_a_process_has_its_own_precision():
+    for precision, computed in (("fp32", torch.float32), ("bf16", torch.bfloat16), ("fp32", torch.float32)):
+        accelerator = accelerator_for(precision, cpu=True)
+        with accelerator.autocast():
+            assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == computed
 
 
 @pytest.fixture

@@ -191,8 +191,8 @@ def test_an_optimiser_without_a_kernel_for_the_device_is_refused(monkeypatch):
     assert caught.value.found == "no kernel for 'CPU'"
 
 
+@pytest.mark.quant
 def test_pages_are_refused_where_there_are_none():
-    pytest.importorskip("bitsandbytes")
     require_optimizer("adamw8bit", torch.device("cpu"))
     for name in ("paged_adamw", "paged_adamw8bit"):
         with pytest.raises(ConfigError, match=f"does not support {name}") as caught:
@@ -200,10 +200,10 @@ def test_pages_are_refused_where_there_are_none():
         assert "not supported on CPU" in caught.value.found
 
 
+@pytest.mark.quant
 @pytest.mark.filterwarnings("ignore:Paged optimizers are not supported")
 @pytest.mark.parametrize("name", ["adamw8bit", "paged_adamw", "paged_adamw8bit"])
 def test_bitsandbytes_goes_on_as_if_it_had_not_stopped(name, tmp_path):
-    pytest.importorskip("bitsandbytes")
     from safetensors.torch import load_file, save_file
 
     config = OptimConfig(name=name, lr=1e-2, rates={"mask_decoder": 1e-3})

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
 
 import pytest
@@ -143,10 +142,8 @@ def test_it_reads_images_and_words_like_any_llava(hub):
     assert len(generated.token_ids) == len(batch.examples)
 
 
-@pytest.mark.parametrize("bits", ["none", "4bit"])
+@pytest.mark.parametrize("bits", ["none", pytest.param("4bit", marks=pytest.mark.quant)])
 def test_it_trains_and_comes_back(hub, bits, tmp_path):
-    if bits != "none" and importlib.util.find_spec("bitsandbytes") is None:
-        pytest.skip("needs bitsandbytes: pip install 'segtune[quant]'")
     torch.manual_seed(0)
     loaded = build(_config(hub[0], quantize={"llm": bits, "vision_tower": bits}), None)
     assert {bits_of(loaded.model.vlm.llava.lm_head)} == {"none"}

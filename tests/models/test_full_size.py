@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from functools import cache
 from types import SimpleNamespace
 
@@ -34,9 +33,7 @@ from segtune.models.weights import Parts, assemble, ensure_seg_token, fingerprin
 from segtune.ops.tokens import SegPositions
 
 SEG_ID = 32002
-needs_bitsandbytes = pytest.mark.skipif(
-    importlib.util.find_spec("bitsandbytes") is None, reason="needs bitsandbytes: pip install 'segtune[quant]'"
-)
+needs_bitsandbytes = pytest.mark.quant
 
 
 class HubTokenizer:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
-
 import pytest
 import torch
 from accelerate import Accelerator
@@ -25,9 +23,7 @@ from segtune.models.config import TrainSettings
 from segtune.models.quantize import bits_of, dequantize, logical_size, stored_bytes
 from segtune.models.trainable import component_of, table, train_mode
 
-needs_bitsandbytes = pytest.mark.skipif(
-    importlib.util.find_spec("bitsandbytes") is None, reason="needs bitsandbytes: pip install 'segtune[quant]'"
-)
+needs_bitsandbytes = pytest.mark.quant
 LANGUAGE = {"llm": "4bit"}
 EVERYTHING = {"llm": "4bit", "vision_tower": "8bit", "mask_encoder": "4bit"}
 

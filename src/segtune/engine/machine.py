@@ -7,6 +7,8 @@ import sys
 from collections.abc import Mapping, Sequence
 
 import torch
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState
 from torch import nn
 
 from segtune.core.errors import CheckpointError, ConfigError
@@ -92,6 +94,19 @@ def prepare_machine(train: TrainConfig, optim: OptimConfig, device: torch.device
         torch.backends.cudnn.allow_tf32 = train.tf32
     elif train.tf32:
         _log.warning("train.tf32 changes nothing here: only NVIDIA GPUs have TF32")
+
+
+def accelerator_for(precision: str, *, cpu: bool = False) -> Accelerator:
+    """Device, precision and processes of a run.
+
+    Accelerate remembers the precision of the first run in a process and refuses every other; here each has its own.
+
+    Args:
+        precision: `train.precision`.
+        cpu: Never an accelerator.
+    """
+    AcceleratorState._reset_state()
+    return Accelerator(mixed_precision="no" if precision == "fp32" else precision, cpu=cpu)
 
 
 def require_float32(model: nn.Module) -> None:

@@ -96,7 +96,7 @@ def quantize_loaded(llava: nn.Module, sam: nn.Module, settings: QuantizeSettings
         for name, module in list(model.named_modules()):
             if name.startswith(place) and isinstance(module, nn.Linear) and bits_of(module) == "none":
                 parent, _, own = name.rpartition(".")
-                setattr(model.get_submodule(parent), own, _quantized(module, bits, compute))
+                setattr(model.get_submodule(parent), own, quantized_linear(module, bits, compute))
         # PEFT asks the model, not the layers, whether it should look for quantised layers
         setattr(model, f"is_loaded_in_{bits}", True)
     for module in (*llava.modules(), *sam.modules()):
@@ -106,8 +106,14 @@ def quantize_loaded(llava: nn.Module, sam: nn.Module, settings: QuantizeSettings
     _assert_as_declared(llava, sam, settings)
 
 
-def _quantized(linear: nn.Linear, bits: Bits, compute: torch.dtype) -> nn.Linear:
-    """A quantised copy of a linear layer."""
+def quantized_linear(linear: nn.Linear, bits: Bits, compute: torch.dtype) -> nn.Linear:
+    """A quantised copy of one linear layer, on the device of its weight.
+
+    Args:
+        linear: Weight `[out, in]`, of any floating type; only read.
+        bits: `4bit` or `8bit`.
+        compute: The dtype that 4-bit weights are multiplied in.
+    """
     import bitsandbytes as bnb  # an extra, and slow to import: only where something is quantised
 
     sizes = (linear.in_features, linear.out_features, linear.bias is not None)
