@@ -168,6 +168,26 @@ def test_best_has_the_averaged_weights_and_last_has_both(watched: Path) -> None:
     assert any(not np.array_equal(raw[name], averaged[name]) for name in names)
 
 
+def test_a_run_is_scored_and_asked_with_the_length_of_answer_that_it_was_trained_with(tmp_path: Path) -> None:
+    settings = ("train.epochs=1", "eval.final=true", "eval.max_new_tokens=2", f"run.export={tmp_path / 'base'}")
+    run = experiment.train(config("short-answers", *settings)).path
+    experiment.evaluate(str(run), "synth:scenes@val", modes=["generate"], out=tmp_path)
+    for name in ("eval_scenes_val_generate.json", "predictions/scenes_val_generate.jsonl"):
+        read = read_jsonl if name.endswith("l") else read_json
+        ours, theirs = (read(place / name) for place in (tmp_path, run))
+        assert ours == theirs
+    picture = next(Path("scenes/val").glob("*.jpg"))
+    texts = {}
+    for model in (run, run / "checkpoints/last", tmp_path / "base"):
+        predictor = experiment.Predictor.from_pretrained(model)
+        texts[model] = predictor.predict(picture, "the red one").text
+        assert predictor.max_new_tokens == 2
+        predictor.max_new_tokens = 32
+        assert predictor.predict(picture, "the red one").text.startswith(texts[model])
+        assert predictor.predict(picture, "the red one").text != texts[model]
+    assert experiment.Predictor.from_pretrained("segtune/tiny").max_new_tokens == 32
+
+
 def test_without_averages_nothing_of_them_is_there() -> None:
     run = experiment.train(config("plain", "train.epochs=1", "optim.schedule=exponential"))
     assert not (run.path / "checkpoints/last/ema.safetensors").exists()

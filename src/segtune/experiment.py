@@ -189,8 +189,9 @@ def evaluate(
     loaded = load(model)
     loaded.model.to(usual_device())
     out = out or place_of_scores(model, limit, first_query_only)
+    settings = EvalConfig(batch_size=batch_size, overlays=overlays, max_new_tokens=loaded.max_new_tokens)
     documents = score(
-        loaded, prepared, out, EvalConfig(batch_size=batch_size, overlays=overlays), modes,
+        loaded, prepared, out, settings, modes,
         baselines=score_baselines(prepared.source, _training_source(model)) if is_first() else {},
         first_query_only=first_query_only, deviations=() if limit is None else (f"first_{limit}_images",),
     )  # fmt: skip
@@ -237,6 +238,7 @@ def _open(config: ExperimentConfig, run: RunDir, training: Prepared, validation:
     # Fresh projections and adapters are drawn from the global generator.
     torch.manual_seed(derive(config.run.seed, "model"))
     loaded = build(config.model, config.conversation, run.path)
+    loaded.max_new_tokens = config.eval.max_new_tokens
     accelerator = accelerator_for(config.train.precision)
     loaded.model.to(accelerator.device)
     rate_shares(loaded.model, config.optim)  # for its refusals
@@ -298,14 +300,10 @@ def _fit(
         if ema is not None:
             ema.load(load_averages(checkpoint), str(checkpoint.path))
     settings = Settings(config.train, config.optim, config.losses, config.eval, config.run.seed)
-    about = {
-        "model": config.model.model_dump(mode="json"), "base": config.model.start,
-        "fingerprint": loaded.fingerprint, "conversation": loaded.conversation.wording.model_dump(mode="json"),
-    }  # fmt: skip
     prepared = session.accelerator.prepare_optimizer(optimizer, device_placement=False)  # fp16: with its scaler
     Trainer(
         loaded.model, prepared, training, validation, loaded.conversation, session.run, settings,
-        session.accelerator, about, state=state, history=history, ema=ema,
+        session.accelerator, loaded.about(), state=state, history=history, ema=ema,
     ).fit()  # fmt: skip
 
 
