@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
 import signal
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +16,7 @@ from tests.factory import tiny_base
 
 from segtune import experiment
 from segtune.config import ExperimentConfig, load_recipe
-from segtune.core.errors import ConfigError, Interrupted
+from segtune.core.errors import ConfigError, DataError, Interrupted
 from segtune.core.files import read_json, read_jsonl
 from segtune.engine import loop
 from segtune.engine.checkpoint import load_training, open_checkpoint
@@ -208,3 +211,61 @@ def test_what_cannot_be_done_is_told_before_training(settings: list[str], messag
     assert message in str(caught.value)
     assert caught.value.exit_code == 2
     assert not Path("runs/refused").exists()
+
+
+@pytest.fixture(scope="module")
+def stopped(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run over data of its own that was stopped in its second epoch; copy it and its data (`place`)."""
+    place = tmp_path_factory.mktemp("stopped")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(place)
+        patch.setenv("ACCELERATE_USE_CPU", "true")
+        settings = ("data.max_bad_fraction=0.5", "train.validate_generate=false")
+        _interrupted(patch, "stopped", *settings, after=5)
+    return place
+
+
+def _renamed(train: Path) -> None:
+    """The same number of pictures, one of them by another name."""
+    last = sorted(train.glob("*.json"))[-1]
+    for path in (last, last.with_suffix(".jpg")):
+        path.rename(path.with_stem("zebra"))
+
+
+def _without_pictures(train: Path) -> None:
+    for picture in train.glob("scene_0000[01]_*.jpg"):
+        picture.unlink()
+
+
+@pytest.mark.parametrize(
+    ("change", "found"),
+    [(_without_pictures, "train: 6 images, "), (_renamed, "but not the same ones")],
+)
+def test_a_resume_refuses_changed_data(
+    change: Callable[[Path], None], found: str, stopped: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(shutil.copytree(stopped, tmp_path / "copy"))
+    run, facts = Path("runs/stopped"), Path("runs/stopped/data.json").read_text()
+    change(Path("scenes/train"))
+    with pytest.raises(DataError) as caught:
+        experiment.resume(run)
+    message = str(caught.value)
+    assert "data.json: the data are no longer those that this run was trained on" in message
+    assert "expected: train: 8 images, " in message
+    assert found in caught.value.found
+    assert ("the annotation has no image" in message) == (change is _without_pictures)
+    assert "segtune train runs/stopped run.name=NAME" in message
+    assert caught.value.exit_code == 3
+    assert (run / "data.json").read_text() == facts
+    assert open_checkpoint(run / "checkpoints/last").about["step"] == 5
+
+
+def test_a_run_from_before_the_digest_goes_on(stopped: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(shutil.copytree(stopped, tmp_path / "copy"))
+    run = Path("runs/stopped")
+    facts = read_json(run / "data.json")
+    old = {part: {k: v for k, v in row.items() if k != "ids_sha256"} for part, row in facts.items()}
+    (run / "data.json").write_text(json.dumps(old))
+    experiment.resume(run)
+    assert open_checkpoint(run / "checkpoints/last").about["step"] == 8
+    assert read_json(run / "data.json") == facts

@@ -27,6 +27,7 @@ from segtune.data.config import DataConfig
 from segtune.data.loader import Draw, ScoringLoader, TrainingLoader
 from segtune.data.prepare import Prepared, prepare, prepare_splits
 from segtune.data.spec import DataSpec, is_absent
+from segtune.data.unchanged import data_facts, require_unchanged
 from segtune.engine import processes
 from segtune.engine.checkpoint import (
     Checkpoint,
@@ -120,6 +121,7 @@ def resume(path: str | Path) -> RunDir:
 
     Raises:
         CheckpointError: It is no run, or its checkpoint is damaged.
+        DataError: The data are no longer those that it was trained on.
     """
     prepare_allocator()
     processes.join()
@@ -142,7 +144,9 @@ def resume(path: str | Path) -> RunDir:
             return run
         state.require_processes(processes.world())
         _prepare(config)
-        session = _open(config, run, *_data(config))
+        data = _data(config)
+        from_first(lambda: require_unchanged(run, *data))
+        session = _open(config, run, *data)
         load_weights(checkpoint, session.loaded.model, session.loaded.fingerprint)
         history = History.until(run, state.epoch)
         run.write_jsonl(names.METRICS, [r for r in run.read_jsonl(names.METRICS) if r["step"] <= state.step])
@@ -247,8 +251,7 @@ def _open(config: ExperimentConfig, run: RunDir, training: Prepared, validation:
         require_float32(loaded.model)
     rows = table(loaded.model)
     run.write_json(names.PARAMETERS, table_dict(rows))
-    facts = {"train": training.to_dict(), "val": validation.to_dict() if validation else None}
-    run.write_json(names.DATA, facts)
+    run.write_json(names.DATA, data_facts(training, validation))
     _say(f"run directory: {run.path}")
     _say(render_table(rows))
     for part in (training, validation):
