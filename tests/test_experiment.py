@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import shutil
 import signal
@@ -11,12 +12,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from safetensors.numpy import load_file
 from tests.factory import tiny_base
 
 from segtune import experiment
 from segtune.config import ExperimentConfig, load_recipe
-from segtune.core.errors import ConfigError, DataError, Interrupted
+from segtune.core.errors import ConfigError, DataError, Interrupted, SegtuneError
 from segtune.core.files import read_json, read_jsonl
 from segtune.engine import loop
 from segtune.engine.checkpoint import load_training, open_checkpoint
@@ -269,3 +271,36 @@ def test_a_run_from_before_the_digest_goes_on(stopped: Path, tmp_path: Path, mon
     experiment.resume(run)
     assert open_checkpoint(run / "checkpoints/last").about["step"] == 8
     assert read_json(run / "data.json") == facts
+
+
+@pytest.mark.parametrize(
+    ("good", "left"), [(4, "runs/{}@last has the weights after step 4"), (2, "no weights had been")]
+)
+def test_a_run_that_diverged_tells_what_is_left_of_it(good: int, left: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    own, made, name = loop.train_step, 0, f"diverged-{good}"
+
+    def step(model, window, *arguments, **named):
+        nonlocal made
+        made += 1
+        if made > good:  # the loss becomes NaN
+            with torch.no_grad():
+                next(model.seg_projection.parameters()).fill_(math.nan)
+        return own(model, window, *arguments, **named)
+
+    settings = ("train.max_skipped=2", "train.precision=bf16", "train.validate_generate=false")
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "train_step", step)
+        with pytest.raises(SegtuneError, match="2 steps in a row gave a loss or gradient") as caught:
+            experiment.train(config(name, *settings))
+    assert caught.value.exit_code == 1
+    assert f"segtune train runs/{name} run.name=NAME optim.lr=0.002` or train.precision=fp32; " in caught.value.fix
+    assert caught.value.fix.endswith(f". {left.format(name)}" if good == 4 else "no weights had been saved yet")
+    assert "undamaged" not in str(caught.value)
+    last = Path("runs", name, "checkpoints/last")
+    assert last.exists() == (good == 4)
+    if last.exists():
+        assert all(np.isfinite(value).all() for value in load_file(last / TENSORS[0]).values())
+        again = experiment.train(
+            config(f"{name}-again", f"model.base=runs/{name}@last", "train.validate_generate=false")
+        )
+        assert read_jsonl(again.path / "metrics.jsonl")[0]["loss"] > 0

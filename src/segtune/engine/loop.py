@@ -21,12 +21,13 @@ from accelerate import Accelerator
 
 from segtune.core import rundir as names
 from segtune.core.errors import Interrupted, SegtuneError
+from segtune.core.files import read_json
 from segtune.core.rng import derive
 from segtune.core.rundir import RunDir
 from segtune.core.types import Batch
 from segtune.data.conversation import Conversation
 from segtune.data.loader import ScoringLoader, TrainingLoader
-from segtune.engine.checkpoint import save_checkpoint
+from segtune.engine.checkpoint import ABOUT, save_checkpoint
 from segtune.engine.ema import Ema
 from segtune.engine.evaluator import evaluate_split
 from segtune.engine.interrupts import Interrupts
@@ -158,11 +159,7 @@ class Trainer:
             self.run.append_jsonl(names.METRICS, {"step": state.step, "skipped": True, "ids": ids})
             progress.line(f"step {state.step}: loss or gradient is not finite; the step was skipped")
             if state.skipped_in_row >= self.settings.train.max_skipped:
-                raise SegtuneError(
-                    f"{state.skipped_in_row} steps in a row gave a loss or gradient that is not finite",
-                    where=f"step {state.step}", found=f"samples {', '.join(ids[:4])}",
-                    fix="lower optim.lr, use train.precision=fp32, or look at these samples; the weights are undamaged",
-                )  # fmt: skip
+                raise self._diverged(ids)
             return
         state.skipped_in_row = 0
         tracker.step(terms, self.stopwatch.lap())
@@ -289,6 +286,21 @@ class Trainer:
         self._save(
             "last", {}, optimizer=optimizer_state(self.model, self.optimizer), state=asdict(self.state),
             averages=None if self.ema is None else self.ema.state(),
+        )  # fmt: skip
+
+    def _diverged(self, ids: list[str]) -> SegtuneError:
+        """Why training ends after so many skipped steps, and what is left of it."""
+        run, settings, last = self.run.path, self.settings, self.run.checkpoint("last") / ABOUT
+        precision = "" if settings.train.precision == "fp32" else " or train.precision=fp32"
+        saved = f"{run}@last has the weights after step {read_json(last)['step']}" if last.is_file() else (
+            "no weights had been saved yet"
+        )  # fmt: skip
+        return SegtuneError(
+            f"{self.state.skipped_in_row} steps in a row gave a loss or gradient that is not finite",
+            where=f"step {self.state.step}", found=f"samples {', '.join(ids[:4])}",
+            fix="look at these samples, or begin a new run with a lower rate: "
+            f"`segtune train {run} run.name=NAME optim.lr={settings.optim.lr / 3:.1g}`{precision}; "
+            f"a resume would repeat these steps with the settings of this run. {saved}",
         )  # fmt: skip
 
     def _interrupted(self, number: int) -> Interrupted:
