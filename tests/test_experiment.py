@@ -304,3 +304,19 @@ def test_a_run_that_diverged_tells_what_is_left_of_it(good: int, left: str, monk
             config(f"{name}-again", f"model.base=runs/{name}@last", "train.validate_generate=false")
         )
         assert read_jsonl(again.path / "metrics.jsonl")[0]["loss"] > 0
+
+
+def test_a_run_that_never_says_seg_keeps_the_epoch_with_the_best_masks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also when it was stopped between two epochs that only the masks with the answer given can tell apart."""
+    forced = iter([0.2, 0.5, 0.4])
+
+    def validated(trainer: loop.Trainer) -> dict:
+        return {"val_gIoU": next(forced), "val_generate_gIoU": 0.0}
+
+    monkeypatch.setattr(loop.Trainer, "_validate", validated)
+    settings = ("train.best=val_generate_gIoU", "train.epochs=3")
+    run = _interrupted(monkeypatch, "silent", *settings, after=10)
+    assert read_json(run / "checkpoints/last/trainer_state.json")["best_forced"] == 0.5
+    experiment.resume(run)
+    assert open_checkpoint(run / "checkpoints/best").about["epoch"] == 2
+    assert load_training(open_checkpoint(run / "checkpoints/last"))[1]["best_epoch"] == 2

@@ -40,7 +40,6 @@ from segtune.engine.schedule import Schedule
 from segtune.engine.state import History, Settings, TrainerState
 from segtune.engine.step import StepReport, train_step
 from segtune.engine.tracker import Stopwatch, Tracker
-from segtune.engine.watch import is_better
 from segtune.losses.terms import loss_sums
 from segtune.models.reasoning import ReasoningSegmenter
 
@@ -185,9 +184,8 @@ class Trainer:
             self.run.write_json(self.run.epoch_metrics(epoch).name, {"epoch": epoch, **values})
             self._write_history()
             state.epoch, state.window, state.tracker = epoch, 0, None
-            better = self._is_better(values.get(config.best))
+            better = state.takes_as_best(values, config, validated=self.validation is not None)
             if better:
-                state.best, state.best_epoch = values.get(config.best), epoch
                 self._save("best", values)
             if config.keep != "best":
                 self._keep_epoch(epoch, config.keep, values)
@@ -258,13 +256,6 @@ class Trainer:
             "val_generate_gIoU": metrics["gIoU"], "val_generate_cIoU": metrics["cIoU"],
             "val_emission_rate": metrics["emission_rate"],
         }  # fmt: skip
-
-    def _is_better(self, value: float | None) -> bool:
-        if self.validation is None:
-            return True  # without validation the newest is the best there is
-        if value is None or math.isnan(value):
-            return self.state.best_epoch == 0  # until there is a value the first epoch stands
-        return is_better(value, self.state.best, highest=self.settings.train.best_is_highest)
 
     def _write_history(self) -> None:
         memory, kind = peak_memory()
