@@ -22,6 +22,7 @@ from accelerate import Accelerator
 from segtune.core import rundir as names
 from segtune.core.errors import Interrupted, SegtuneError
 from segtune.core.files import read_json
+from segtune.core.log import get_logger
 from segtune.core.rng import derive
 from segtune.core.rundir import RunDir
 from segtune.core.types import Batch
@@ -42,6 +43,8 @@ from segtune.engine.step import StepReport, train_step
 from segtune.engine.tracker import Stopwatch, Tracker
 from segtune.losses.terms import loss_sums
 from segtune.models.reasoning import ReasoningSegmenter
+
+_log = get_logger(__name__)
 
 
 class Trainer:
@@ -99,6 +102,8 @@ class Trainer:
             Interrupted: A signal came; everything is saved and `--resume` goes on.
             SegtuneError: Loss or gradient stayed non-finite.
         """
+        if is_first() and not self.state.step and self.schedule.shortcoming():
+            _log.warning(self.schedule.shortcoming())
         progress = TrainingProgress(self.total_steps, self.state.step, quiet=not is_first())
         with Interrupts(quiet=not is_first(), launched=world() > 1) as interrupts, progress:
             while not self.state.is_over(self.settings.train):
