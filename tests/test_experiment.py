@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import json
+import logging
+import math
 import os
+import shutil
 import signal
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from safetensors.numpy import load_file
 from tests.factory import tiny_base
 
 from segtune import experiment
 from segtune.config import ExperimentConfig, load_recipe
-from segtune.core.errors import ConfigError, Interrupted
+from segtune.core.errors import ConfigError, DataError, Interrupted, SegtuneError
 from segtune.core.files import read_json, read_jsonl
 from segtune.engine import loop
 from segtune.engine.checkpoint import load_training, open_checkpoint
@@ -168,6 +174,26 @@ def test_best_has_the_averaged_weights_and_last_has_both(watched: Path) -> None:
     assert any(not np.array_equal(raw[name], averaged[name]) for name in names)
 
 
+def test_a_run_is_scored_and_asked_with_the_length_of_answer_that_it_was_trained_with(tmp_path: Path) -> None:
+    settings = ("train.epochs=1", "eval.final=true", "eval.max_new_tokens=2", f"run.export={tmp_path / 'base'}")
+    run = experiment.train(config("short-answers", *settings)).path
+    experiment.evaluate(str(run), "synth:scenes@val", modes=["generate"], out=tmp_path)
+    for name in ("eval_scenes_val_generate.json", "predictions/scenes_val_generate.jsonl"):
+        read = read_jsonl if name.endswith("l") else read_json
+        ours, theirs = (read(place / name) for place in (tmp_path, run))
+        assert ours == theirs
+    picture = next(Path("scenes/val").glob("*.jpg"))
+    texts = {}
+    for model in (run, run / "checkpoints/last", tmp_path / "base"):
+        predictor = experiment.Predictor.from_pretrained(model)
+        texts[model] = predictor.predict(picture, "the red one").text
+        assert predictor.max_new_tokens == 2
+        predictor.max_new_tokens = 32
+        assert predictor.predict(picture, "the red one").text.startswith(texts[model])
+        assert predictor.predict(picture, "the red one").text != texts[model]
+    assert experiment.Predictor.from_pretrained("segtune/tiny").max_new_tokens == 32
+
+
 def test_without_averages_nothing_of_them_is_there() -> None:
     run = experiment.train(config("plain", "train.epochs=1", "optim.schedule=exponential"))
     assert not (run.path / "checkpoints/last/ema.safetensors").exists()
@@ -188,3 +214,122 @@ def test_what_cannot_be_done_is_told_before_training(settings: list[str], messag
     assert message in str(caught.value)
     assert caught.value.exit_code == 2
     assert not Path("runs/refused").exists()
+
+
+@pytest.fixture(scope="module")
+def stopped(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run over data of its own that was stopped in its second epoch; copy it and its data (`place`)."""
+    place = tmp_path_factory.mktemp("stopped")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(place)
+        patch.setenv("ACCELERATE_USE_CPU", "true")
+        settings = ("data.max_bad_fraction=0.5", "train.validate_generate=false")
+        _interrupted(patch, "stopped", *settings, after=5)
+    return place
+
+
+def _renamed(train: Path) -> None:
+    """The same number of pictures, one of them by another name."""
+    last = sorted(train.glob("*.json"))[-1]
+    for path in (last, last.with_suffix(".jpg")):
+        path.rename(path.with_stem("zebra"))
+
+
+def _without_pictures(train: Path) -> None:
+    for picture in train.glob("scene_0000[01]_*.jpg"):
+        picture.unlink()
+
+
+@pytest.mark.parametrize(
+    ("change", "found"),
+    [(_without_pictures, "train: 6 images, "), (_renamed, "but not the same ones")],
+)
+def test_a_resume_refuses_changed_data(
+    change: Callable[[Path], None], found: str, stopped: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(shutil.copytree(stopped, tmp_path / "copy"))
+    run, facts = Path("runs/stopped"), Path("runs/stopped/data.json").read_text()
+    change(Path("scenes/train"))
+    with pytest.raises(DataError) as caught:
+        experiment.resume(run)
+    message = str(caught.value)
+    assert "data.json: the data are no longer those that this run was trained on" in message
+    assert "expected: train: 8 images, " in message
+    assert found in caught.value.found
+    assert ("the annotation has no image" in message) == (change is _without_pictures)
+    assert "segtune train runs/stopped run.name=NAME" in message
+    assert caught.value.exit_code == 3
+    assert (run / "data.json").read_text() == facts
+    assert open_checkpoint(run / "checkpoints/last").about["step"] == 5
+
+
+def test_a_run_from_before_the_digest_goes_on(stopped: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(shutil.copytree(stopped, tmp_path / "copy"))
+    run = Path("runs/stopped")
+    facts = read_json(run / "data.json")
+    old = {part: {k: v for k, v in row.items() if k != "ids_sha256"} for part, row in facts.items()}
+    (run / "data.json").write_text(json.dumps(old))
+    experiment.resume(run)
+    assert open_checkpoint(run / "checkpoints/last").about["step"] == 8
+    assert read_json(run / "data.json") == facts
+
+
+@pytest.mark.parametrize(
+    ("good", "left"), [(4, "runs/{}@last has the weights after step 4"), (2, "no weights had been")]
+)
+def test_a_run_that_diverged_tells_what_is_left_of_it(good: int, left: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    own, made, name = loop.train_step, 0, f"diverged-{good}"
+
+    def step(model, window, *arguments, **named):
+        nonlocal made
+        made += 1
+        if made > good:  # the loss becomes NaN
+            with torch.no_grad():
+                next(model.seg_projection.parameters()).fill_(math.nan)
+        return own(model, window, *arguments, **named)
+
+    settings = ("train.max_skipped=2", "train.precision=bf16", "train.validate_generate=false")
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "train_step", step)
+        with pytest.raises(SegtuneError, match="2 steps in a row gave a loss or gradient") as caught:
+            experiment.train(config(name, *settings))
+    assert caught.value.exit_code == 1
+    assert f"segtune train runs/{name} run.name=NAME optim.lr=0.002` or train.precision=fp32; " in caught.value.fix
+    assert caught.value.fix.endswith(f". {left.format(name)}" if good == 4 else "no weights had been saved yet")
+    assert "undamaged" not in str(caught.value)
+    last = Path("runs", name, "checkpoints/last")
+    assert last.exists() == (good == 4)
+    if last.exists():
+        assert all(np.isfinite(value).all() for value in load_file(last / TENSORS[0]).values())
+        again = experiment.train(
+            config(f"{name}-again", f"model.base=runs/{name}@last", "train.validate_generate=false")
+        )
+        assert read_jsonl(again.path / "metrics.jsonl")[0]["loss"] > 0
+
+
+def test_a_run_that_never_says_seg_keeps_the_epoch_with_the_best_masks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also when it was stopped between two epochs that only the masks with the answer given can tell apart."""
+    forced = iter([0.2, 0.5, 0.4])
+
+    def validated(trainer: loop.Trainer) -> dict:
+        return {"val_gIoU": next(forced), "val_generate_gIoU": 0.0}
+
+    monkeypatch.setattr(loop.Trainer, "_validate", validated)
+    settings = ("train.best=val_generate_gIoU", "train.epochs=3")
+    run = _interrupted(monkeypatch, "silent", *settings, after=10)
+    assert read_json(run / "checkpoints/last/trainer_state.json")["best_forced"] == 0.5
+    experiment.resume(run)
+    assert open_checkpoint(run / "checkpoints/best").about["epoch"] == 2
+    assert load_training(open_checkpoint(run / "checkpoints/last"))[1]["best_epoch"] == 2
+
+
+@pytest.mark.parametrize(("steps", "warnings"), [(4, 0), (9, 1)])
+def test_a_warm_up_longer_than_the_run_is_told_once(
+    steps: int, warnings: int, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(logging.getLogger("segtune"), "propagate", True)
+    settings = (f"optim.warmup_steps={steps}", "train.epochs=1", "train.validate_generate=false")
+    experiment.train(config(f"warm-{steps}", *settings))
+    told = [record.getMessage() for record in caplog.records if "warmup_steps" in record.getMessage()]
+    assert len(told) == warnings
+    assert all("optim.warmup_steps=9 is more than the 4 steps of this run" in line for line in told)

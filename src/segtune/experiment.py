@@ -27,6 +27,7 @@ from segtune.data.config import DataConfig
 from segtune.data.loader import Draw, ScoringLoader, TrainingLoader
 from segtune.data.prepare import Prepared, prepare, prepare_splits
 from segtune.data.spec import DataSpec, is_absent
+from segtune.data.unchanged import data_facts, require_unchanged
 from segtune.engine import processes
 from segtune.engine.checkpoint import (
     Checkpoint,
@@ -120,6 +121,7 @@ def resume(path: str | Path) -> RunDir:
 
     Raises:
         CheckpointError: It is no run, or its checkpoint is damaged.
+        DataError: The data are no longer those that it was trained on.
     """
     prepare_allocator()
     processes.join()
@@ -142,7 +144,9 @@ def resume(path: str | Path) -> RunDir:
             return run
         state.require_processes(processes.world())
         _prepare(config)
-        session = _open(config, run, *_data(config))
+        data = _data(config)
+        from_first(lambda: require_unchanged(run, *data))
+        session = _open(config, run, *data)
         load_weights(checkpoint, session.loaded.model, session.loaded.fingerprint)
         history = History.until(run, state.epoch)
         run.write_jsonl(names.METRICS, [r for r in run.read_jsonl(names.METRICS) if r["step"] <= state.step])
@@ -189,8 +193,9 @@ def evaluate(
     loaded = load(model)
     loaded.model.to(usual_device())
     out = out or place_of_scores(model, limit, first_query_only)
+    settings = EvalConfig(batch_size=batch_size, overlays=overlays, max_new_tokens=loaded.max_new_tokens)
     documents = score(
-        loaded, prepared, out, EvalConfig(batch_size=batch_size, overlays=overlays), modes,
+        loaded, prepared, out, settings, modes,
         baselines=score_baselines(prepared.source, _training_source(model)) if is_first() else {},
         first_query_only=first_query_only, deviations=() if limit is None else (f"first_{limit}_images",),
     )  # fmt: skip
@@ -237,6 +242,7 @@ def _open(config: ExperimentConfig, run: RunDir, training: Prepared, validation:
     # Fresh projections and adapters are drawn from the global generator.
     torch.manual_seed(derive(config.run.seed, "model"))
     loaded = build(config.model, config.conversation, run.path)
+    loaded.max_new_tokens = config.eval.max_new_tokens
     accelerator = accelerator_for(config.train.precision)
     loaded.model.to(accelerator.device)
     rate_shares(loaded.model, config.optim)  # for its refusals
@@ -245,8 +251,7 @@ def _open(config: ExperimentConfig, run: RunDir, training: Prepared, validation:
         require_float32(loaded.model)
     rows = table(loaded.model)
     run.write_json(names.PARAMETERS, table_dict(rows))
-    facts = {"train": training.to_dict(), "val": validation.to_dict() if validation else None}
-    run.write_json(names.DATA, facts)
+    run.write_json(names.DATA, data_facts(training, validation))
     _say(f"run directory: {run.path}")
     _say(render_table(rows))
     for part in (training, validation):
@@ -298,14 +303,10 @@ def _fit(
         if ema is not None:
             ema.load(load_averages(checkpoint), str(checkpoint.path))
     settings = Settings(config.train, config.optim, config.losses, config.eval, config.run.seed)
-    about = {
-        "model": config.model.model_dump(mode="json"), "base": config.model.start,
-        "fingerprint": loaded.fingerprint, "conversation": loaded.conversation.wording.model_dump(mode="json"),
-    }  # fmt: skip
     prepared = session.accelerator.prepare_optimizer(optimizer, device_placement=False)  # fp16: with its scaler
     Trainer(
         loaded.model, prepared, training, validation, loaded.conversation, session.run, settings,
-        session.accelerator, about, state=state, history=history, ema=ema,
+        session.accelerator, loaded.about(), state=state, history=history, ema=ema,
     ).fit()  # fmt: skip
 
 

@@ -60,6 +60,63 @@ def test_messages_and_codes(
     assert not captured.out
 
 
+CPU = (
+    "[enforce fail at alloc_cpu.cpp:127] err == 0. DefaultCPUAllocator: can't allocate memory: you tried to allocate 9"
+)
+CUBLAS = "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"
+WORKER = f"Caught RuntimeError in DataLoader worker process 0.\nOriginal Traceback (most recent call last):\n{CPU}\n"
+
+
+@pytest.mark.parametrize(
+    ("error", "found"),
+    [
+        (RuntimeError(CPU), CPU),
+        (RuntimeError(CUBLAS), CUBLAS),
+        (RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"), "cuDNN error: CUDNN_STATUS_ALLOC_FAILED"),
+        (RuntimeError("CUDA error: out of memory\nCUDA kernel errors"), "CUDA error: out of memory"),
+        (RuntimeError(WORKER), CPU),
+        (OSError(errno.ENOMEM, "Cannot allocate memory"), "[Errno 12] Cannot allocate memory"),
+    ],
+)
+@pytest.mark.parametrize(
+    ("command", "module", "keys"),
+    [
+        (
+            ["train", "quickstart"],
+            "segtune.experiment.train",
+            ("train.batch_size", "train.gradient_checkpointing=all", "data.queries_per_image=1"),
+        ),
+        (["evaluate", "segtune/tiny", "--data", "photos"], "segtune.experiment.evaluate", ("--batch-size 1",)),
+    ],
+)
+def test_lack_of_memory_is_no_bug(
+    error: Exception,
+    found: str,
+    command: list[str],
+    module: str,
+    keys: tuple[str, ...],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def fail(*arguments: object, **named: object) -> None:
+        raise error
+
+    monkeypatch.setattr(module, fail)
+    assert main(command) == 1
+    message = capsys.readouterr().err
+    assert message.startswith(f"error: out of memory\n  found: {found}\n  fix: ")
+    assert all(key in message for key in keys)
+
+
+def test_what_a_cpu_says_is_understood(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """The words are PyTorch's own: another version may choose others."""
+    import torch
+
+    monkeypatch.setattr("segtune.data.check.check_dataset", lambda dataset: torch.empty(1 << 55))
+    assert main(["data", "check", "photos"]) == 1
+    assert capsys.readouterr().err.startswith("error: out of memory\n")
+
+
 def test_a_bug_leaves_its_traceback_in_a_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -213,3 +213,15 @@ def test_diff_lists_what_differs() -> None:
     assert config.diff(a, a) == []
     assert config.diff(a, b) == [("optim.lr", 0.1, 0.2), ("data", [], [{"kind": "folder", "root": "."}])]
     assert config.diff({"x": 1}, {"x": True, "y": {"z": 2}}) == [("x", 1, True), ("y.z", config.ABSENT, 2)]
+
+
+def test_diff_tells_a_mapping_that_is_empty_on_one_side_once() -> None:
+    rates, none = {"optim": {"rates": {"mask_decoder": 2e-4}}, "z": 1}, {"optim": {"rates": {}}, "z": 1}
+    assert config.diff(rates, none) == [("optim.rates.mask_decoder", 2e-4, config.ABSENT)]
+    assert config.diff(none, rates) == [("optim.rates.mask_decoder", config.ABSENT, 2e-4)]
+    assert config.diff({"rates": {}}, {"rates_of": {"a": 1}}) == [
+        ("rates", {}, config.ABSENT),
+        ("rates_of.a", config.ABSENT, 1),
+    ]
+    assert config.diff({"rates": {}}, {"rates": None}) == [("rates", {}, None)]
+    assert config.diff(none, none) == []

@@ -101,3 +101,17 @@ def test_every_rate_is_positive_at_most_one_and_falls_after_the_warm_up(schedule
 
 def test_a_step_beyond_the_end_keeps_the_last_rate():
     assert _schedule(10, schedule="cosine", warmup_steps=0, floor=0.2).factor(1000) == pytest.approx(0.2)
+
+
+@pytest.mark.parametrize("schedule", ["cosine", "linear", "constant", "plateau", "restarts", "exponential"])
+def test_a_warm_up_longer_than_the_run_is_told(schedule: str) -> None:
+    told = _schedule(12, schedule=schedule, warmup_steps=100).shortcoming()
+    assert "optim.warmup_steps=100 is more than the 12 steps of this run" in told
+    assert "12% of optim.lr" in told
+    assert "\n" not in told
+    assert not _schedule(12, schedule=schedule, warmup_steps=12).shortcoming()  # the last step is made with the peak
+
+
+def test_without_a_warm_up_none_is_too_long() -> None:
+    assert not _schedule(5, schedule="none", warmup_steps=100).shortcoming()
+    assert not _schedule(5, warmup_steps=0).shortcoming()

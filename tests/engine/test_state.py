@@ -81,3 +81,44 @@ def test_the_last_epoch_ends_a_run():
 
 def test_a_state_of_before_plateaus_is_read():
     assert TrainerState.from_dict({"epoch": 1, "window": 0, "step": 4}).plateau.best is None
+
+
+def _bests(rows, **train) -> list[bool]:
+    """Which epochs become the best, with the state put to JSON and back after each."""
+    state, taken = TrainerState(), []
+    for epoch, values in enumerate(rows, start=1):
+        state.epoch = epoch
+        taken.append(state.takes_as_best(values, _train(**train), validated=True))
+        state = TrainerState.from_dict(json.loads(json.dumps(asdict(state))))
+        assert state.best_epoch == max(i for i, one in enumerate(taken, start=1) if one)
+    return taken
+
+
+def test_the_answer_given_decides_between_equal_values_of_generate_mode():
+    generated, forced = [0.0, 0.0, 0.0, 0.0, 0.1, 0.1, 0.0], [0.3, 0.2, 0.5, None, 0.1, 0.2, 0.9]
+    rows = [{"val_generate_gIoU": g, "val_gIoU": f} for g, f in zip(generated, forced, strict=True)]
+    assert _bests(rows, best="val_generate_gIoU") == [True, False, True, False, True, True, False]
+    assert _bests(rows, best="val_generate_gIoU", best_goal="min")[:3] == [True, True, False]
+    rows = [{"val_generate_cIoU": 0.0, "val_cIoU": f, "val_gIoU": 1 - f} for f in (0.1, 0.3, 0.2)]
+    assert _bests(rows, best="val_generate_cIoU") == [True, True, False]
+
+
+def test_without_a_twin_the_first_of_equal_values_stays():
+    rows = [{"val_gIoU": 0.0, "val_emission_rate": 0.0, "val_cIoU": i / 9} for i in range(3)]
+    for key in ("val_gIoU", "val_emission_rate"):
+        assert _bests(rows, best=key) == [True, False, False]
+    assert _bests([{}, {"val_gIoU": 0.1}, {}, {"val_gIoU": None}]) == [True, True, False, False]
+
+
+def test_without_validation_the_newest_is_the_best():
+    state = TrainerState(epoch=2, best=None, best_epoch=1)
+    assert state.takes_as_best({}, _train(), validated=False)
+    assert state.best_epoch == 2
+
+
+def test_a_state_of_before_twins_goes_on():
+    state = TrainerState.from_dict({"epoch": 3, "window": 0, "step": 4, "best": 0.0, "best_epoch": 1})
+    assert state.takes_as_best(
+        {"val_generate_gIoU": 0.0, "val_gIoU": 0.4}, _train(best="val_generate_gIoU"), validated=True
+    )
+    assert (state.best_epoch, state.best_forced) == (3, 0.4)

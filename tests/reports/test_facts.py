@@ -9,6 +9,8 @@ from tests.reports.conftest import MakeRun, history
 
 from segtune.core.errors import CheckpointError
 from segtune.core.files import write_json
+from segtune.engine.config import FORCED_TWINS
+from segtune.reports import facts
 from segtune.reports.facts import read_run
 
 
@@ -32,6 +34,16 @@ def test_without_checkpoints_the_rule_of_the_recipe_decides(
     train: dict[str, str], epoch: int | None, make_run: MakeRun
 ) -> None:
     assert read_run(make_run(config={"train": {"epochs": 4, **train}})).best_epoch == epoch
+
+
+def test_of_epochs_equal_in_generate_mode_the_better_with_the_answer_given_was_kept(make_run: MakeRun) -> None:
+    rows = history(4)
+    forced = [0.2, 0.6, 0.6, 0.1]
+    for row, value in zip(rows["val"], forced, strict=False):
+        row |= {"val_generate_gIoU": 0.0, "val_gIoU": value}
+    run = make_run(files={"training_history.json": rows}, config={"train": {"epochs": 4, "best": "val_generate_gIoU"}})
+    assert read_run(run).best_epoch == rows["val"][1]["epoch"]
+    assert facts._FORCED_TWINS == FORCED_TWINS
 
 
 def test_of_equal_epochs_the_first_was_kept(make_run: MakeRun) -> None:

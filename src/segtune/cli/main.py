@@ -40,6 +40,24 @@ _FIRST_LEAVES_WITHIN = 2.0
 _LOST = ("Connection closed by peer", "Connection reset by peer", "DistBackendError")
 """What PyTorch says when another process has ended in the middle of a common operation."""
 
+_NO_MEMORY = (
+    "DefaultCPUAllocator: ",  # "can't allocate memory", "not enough memory": a RuntimeError like any other
+    "CUDA error: out of memory",
+    "CUBLAS_STATUS_ALLOC_FAILED",
+    "CUDNN_STATUS_ALLOC_FAILED",
+    "CUSOLVER_STATUS_ALLOC_FAILED",
+    "CUSPARSE_STATUS_INSUFFICIENT_RESOURCES",
+)
+"""What PyTorch says where memory is lacking and the type of its error does not tell."""
+
+_LESS_MEMORY = {
+    "train": "begin a new run with train.batch_size=1 and a larger train.accumulate, "
+    "train.gradient_checkpointing=all or data.queries_per_image=1, "
+    "and with eval.batch_size=1 where it fails while scoring; a resume keeps the settings of its run",
+    "evaluate": "add --batch-size 1",
+}
+"""What needs less memory, by command."""
+
 _WRONG_PLACE = (PermissionError, FileExistsError, NotADirectoryError, IsADirectoryError)
 
 app = typer.Typer(
@@ -111,7 +129,7 @@ def main(arguments: Sequence[str]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except Exception as error:
-        return _unexpected(error)
+        return _unexpected(error, arguments)
     if code == 130:  # typer turns Ctrl-C into this
         return _fail("interrupted", 130)
     return code if isinstance(code, int) else 0
@@ -137,7 +155,7 @@ def _wrong_usage(error: typer.TyperException) -> int:
     return _fail("\n".join(lines), error.exit_code)
 
 
-def _unexpected(error: Exception) -> int:
+def _unexpected(error: Exception, arguments: Sequence[str]) -> int:
     chain = list(_chain(error))
     if any(getattr(one, "errno", None) in (errno.ENOSPC, errno.EDQUOT) for one in chain) or any(
         "No space left on device" in str(one) for one in chain
@@ -154,14 +172,26 @@ def _unexpected(error: Exception) -> int:
         return _fail(
             f"{error.filename}: {error.strerror}\n  fix: choose another place, one that you may read and write", 1
         )
-    if type(error).__name__ == "OutOfMemoryError" or isinstance(error, MemoryError):
-        first = str(error).splitlines()[0] if str(error) else "not enough memory"
-        return _fail(
-            f"out of memory\n  found: {first}\n  fix: take a smaller batch (see `segtune config show RECIPE`)", 1
-        )
+    if (lacking := next((found for one in chain if (found := _lacking_memory(one))), None)) is not None:
+        command = arguments[0] if arguments else ""
+        fix = _LESS_MEMORY.get(command, "end other programs, or take a smaller image or model")
+        return _fail(f"out of memory\n  found: {lacking}\n  fix: {fix}", 1)
     if "RANK" in os.environ and any(sign in f"{type(error).__name__}: {error}" for sign in _LOST):
         return _fail("another process of this run has ended; what it or the launcher has said tells why", 1)
     return _internal(error)
+
+
+def _lacking_memory(error: BaseException) -> str:
+    """The line in which an error tells that memory is lacking; empty where it tells something else."""
+    lines = str(error).splitlines()
+    if (
+        type(error).__name__ == "OutOfMemoryError"
+        or isinstance(error, MemoryError)
+        or getattr(error, "errno", None) == errno.ENOMEM
+    ):
+        return lines[0] if lines else "not enough memory"
+    # an error of a process that prepares data comes with the whole of its traceback
+    return next((line for line in lines if any(sign in line for sign in _NO_MEMORY)), "")
 
 
 def _internal(error: Exception) -> int:

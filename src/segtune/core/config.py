@@ -126,9 +126,13 @@ def diff(a: Config | Mapping[str, Any], b: Config | Mapping[str, Any]) -> list[t
 
     Returns:
         `(dotted key, value in a, value in b)` in the order of `a`, then keys only in `b`; `ABSENT` where a side has
-        no such key. A list is one value.
+        no such key. A list is one value; a mapping is told by its keys, and an empty one by itself only where the other
+        side has none of them either.
     """
     left, right = dict(_flatten(_plain(a))), dict(_flatten(_plain(b)))
+    for one, other in ((left, right), (right, left)):
+        for key in [key for key, value in one.items() if value == {} and any(k.startswith(f"{key}.") for k in other)]:
+            del one[key]  # the keys of the other side tell this difference already
     keys = [*left, *(key for key in right if key not in left)]
     rows = [(key, left.get(key, ABSENT), right.get(key, ABSENT)) for key in keys]
     return [row for row in rows if row[1] != row[2] or isinstance(row[1], bool) != isinstance(row[2], bool)]

@@ -6,6 +6,7 @@ decoded once. What cannot be read is left out, listed, counted and bounded.
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -96,9 +97,10 @@ class Prepared:
 
     def to_dict(self) -> dict[str, Any]:
         """For `data.json`."""
-        queries = sum(len(self.source.ids(index)) for index in range(len(self.source)))
+        groups = [self.source.ids(index) for index in range(len(self.source))]
+        digest = hashlib.sha256("\n\n".join("\n".join(ids) for ids in groups).encode()).hexdigest()
         return {
-            "data": str(self.spec), "images": len(self.source), "queries": queries,
+            "data": str(self.spec), "images": len(groups), "queries": sum(map(len, groups)), "ids_sha256": digest,
             "skipped_queries": self.skipped_queries, "bad": [str(item) for item in self.bad],
         }  # fmt: skip
 

@@ -15,6 +15,9 @@ METRICS = (
     "accuracy", "precision", "recall", "f1", "auroc",
 )  # fmt: skip
 GENERATED = ("val_generate_gIoU", "val_generate_cIoU", "val_emission_rate")
+FORCED_TWINS = {"val_generate_gIoU": "val_gIoU", "val_generate_cIoU": "val_cIoU"}
+"""The same scores with the answer given, which compare epochs that are equal where the model answers by itself."""
+
 BEST_KEYS = (*(f"val_{name}" for name in (*LOSSES, *METRICS)), *GENERATED, *LOSSES, *METRICS)
 """Keys of the history by which checkpoints can be compared."""
 

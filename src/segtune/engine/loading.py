@@ -20,6 +20,7 @@ from segtune.data.conversation import Conversation
 from segtune.data.sources.synthetic.corpus import training_texts
 from segtune.data.transforms import Transform
 from segtune.engine.checkpoint import MANIFEST, Checkpoint, load_weights, open_checkpoint, present
+from segtune.engine.config import EvalConfig
 from segtune.engine.processes import from_first
 from segtune.models.adapters import merge_adapters
 from segtune.models.config import ModelConfig, TrainSettings
@@ -49,6 +50,11 @@ RUN_BASE = "run:base"
 _FACTS = ("seg_hidden", "mask_features", "image_geometry", "prompting", "prompt_tokens")
 """Settings that a base writes down, because they decide shapes."""
 
+_ANSWER_LENGTH = "max_new_tokens"
+"""Where checkpoints and bases write down where the run cut answers, so that whoever loads one cuts them there too."""
+
+_USUAL_LENGTH = EvalConfig().max_new_tokens
+
 NOTHING_TRAINS = TrainSettings(
     llm="frozen", seg_token=False, seg_projection="frozen", connector="frozen", mask_decoder="frozen"
 )
@@ -65,6 +71,7 @@ class Loaded:
         transform: Groups to samples.
         config: What the model was assembled from.
         fingerprint: Digest of its frozen weights.
+        max_new_tokens: Where a generated answer is cut.
     """
 
     model: ReasoningSegmenter
@@ -73,6 +80,14 @@ class Loaded:
     transform: Transform
     config: ModelConfig
     fingerprint: str
+    max_new_tokens: int = _USUAL_LENGTH
+
+    def about(self) -> dict[str, Any]:
+        """What every checkpoint of this model tells, so that it can be loaded without its run."""
+        return {
+            "model": self.config.model_dump(mode="json"), "base": self.config.start, "fingerprint": self.fingerprint,
+            "conversation": self.conversation.wording.model_dump(mode="json"), _ANSWER_LENGTH: self.max_new_tokens,
+        }  # fmt: skip
 
 
 def build(config: ModelConfig, wording: ConversationConfig | None, run: Path | None = None) -> Loaded:
@@ -105,11 +120,14 @@ def load(name: str) -> Loaded:
     checkpoint = find_checkpoint(name)
     if checkpoint is None:
         config = ModelConfig(base=name, train=NOTHING_TRAINS, **_facts_of_base(name))
-        return build(config, None)
+        loaded = build(config, None)
+        loaded.max_new_tokens = base_facts(base_directory(name)).get(_ANSWER_LENGTH, _USUAL_LENGTH)
+        return loaded
     config = ModelConfig.model_validate(checkpoint.about["model"])
     wording = ConversationConfig.model_validate(checkpoint.about["conversation"])
     loaded = build(config, wording, checkpoint.path.parent.parent)
     load_weights(checkpoint, loaded.model, loaded.fingerprint)
+    loaded.max_new_tokens = checkpoint.about.get(_ANSWER_LENGTH, _USUAL_LENGTH)
     return loaded
 
 
@@ -254,6 +272,7 @@ def export_base(loaded: Loaded, directory: Path) -> None:
         {
             "format": 1,
             "conversation": loaded.conversation.wording.model_dump(mode="json"),
+            _ANSWER_LENGTH: loaded.max_new_tokens,
             **{key: getattr(loaded.config, key) for key in _FACTS},
         },
     )

@@ -21,12 +21,14 @@ from accelerate import Accelerator
 
 from segtune.core import rundir as names
 from segtune.core.errors import Interrupted, SegtuneError
+from segtune.core.files import read_json
+from segtune.core.log import get_logger
 from segtune.core.rng import derive
 from segtune.core.rundir import RunDir
 from segtune.core.types import Batch
 from segtune.data.conversation import Conversation
 from segtune.data.loader import ScoringLoader, TrainingLoader
-from segtune.engine.checkpoint import save_checkpoint
+from segtune.engine.checkpoint import ABOUT, save_checkpoint
 from segtune.engine.ema import Ema
 from segtune.engine.evaluator import evaluate_split
 from segtune.engine.interrupts import Interrupts
@@ -39,9 +41,10 @@ from segtune.engine.schedule import Schedule
 from segtune.engine.state import History, Settings, TrainerState
 from segtune.engine.step import StepReport, train_step
 from segtune.engine.tracker import Stopwatch, Tracker
-from segtune.engine.watch import is_better
 from segtune.losses.terms import loss_sums
 from segtune.models.reasoning import ReasoningSegmenter
+
+_log = get_logger(__name__)
 
 
 class Trainer:
@@ -99,6 +102,8 @@ class Trainer:
             Interrupted: A signal came; everything is saved and `--resume` goes on.
             SegtuneError: Loss or gradient stayed non-finite.
         """
+        if is_first() and not self.state.step and self.schedule.shortcoming():
+            _log.warning(self.schedule.shortcoming())
         progress = TrainingProgress(self.total_steps, self.state.step, quiet=not is_first())
         with Interrupts(quiet=not is_first(), launched=world() > 1) as interrupts, progress:
             while not self.state.is_over(self.settings.train):
@@ -158,11 +163,7 @@ class Trainer:
             self.run.append_jsonl(names.METRICS, {"step": state.step, "skipped": True, "ids": ids})
             progress.line(f"step {state.step}: loss or gradient is not finite; the step was skipped")
             if state.skipped_in_row >= self.settings.train.max_skipped:
-                raise SegtuneError(
-                    f"{state.skipped_in_row} steps in a row gave a loss or gradient that is not finite",
-                    where=f"step {state.step}", found=f"samples {', '.join(ids[:4])}",
-                    fix="lower optim.lr, use train.precision=fp32, or look at these samples; the weights are undamaged",
-                )  # fmt: skip
+                raise self._diverged(ids)
             return
         state.skipped_in_row = 0
         tracker.step(terms, self.stopwatch.lap())
@@ -188,9 +189,8 @@ class Trainer:
             self.run.write_json(self.run.epoch_metrics(epoch).name, {"epoch": epoch, **values})
             self._write_history()
             state.epoch, state.window, state.tracker = epoch, 0, None
-            better = self._is_better(values.get(config.best))
+            better = state.takes_as_best(values, config, validated=self.validation is not None)
             if better:
-                state.best, state.best_epoch = values.get(config.best), epoch
                 self._save("best", values)
             if config.keep != "best":
                 self._keep_epoch(epoch, config.keep, values)
@@ -262,13 +262,6 @@ class Trainer:
             "val_emission_rate": metrics["emission_rate"],
         }  # fmt: skip
 
-    def _is_better(self, value: float | None) -> bool:
-        if self.validation is None:
-            return True  # without validation the newest is the best there is
-        if value is None or math.isnan(value):
-            return self.state.best_epoch == 0  # until there is a value the first epoch stands
-        return is_better(value, self.state.best, highest=self.settings.train.best_is_highest)
-
     def _write_history(self) -> None:
         memory, kind = peak_memory()
         self.history.benchmarks |= {"peak_memory_gb": memory, "memory_kind": kind}
@@ -289,6 +282,21 @@ class Trainer:
         self._save(
             "last", {}, optimizer=optimizer_state(self.model, self.optimizer), state=asdict(self.state),
             averages=None if self.ema is None else self.ema.state(),
+        )  # fmt: skip
+
+    def _diverged(self, ids: list[str]) -> SegtuneError:
+        """Why training ends after so many skipped steps, and what is left of it."""
+        run, settings, last = self.run.path, self.settings, self.run.checkpoint("last") / ABOUT
+        precision = "" if settings.train.precision == "fp32" else " or train.precision=fp32"
+        saved = f"{run}@last has the weights after step {read_json(last)['step']}" if last.is_file() else (
+            "no weights had been saved yet"
+        )  # fmt: skip
+        return SegtuneError(
+            f"{self.state.skipped_in_row} steps in a row gave a loss or gradient that is not finite",
+            where=f"step {self.state.step}", found=f"samples {', '.join(ids[:4])}",
+            fix="look at these samples, or begin a new run with a lower rate: "
+            f"`segtune train {run} run.name=NAME optim.lr={settings.optim.lr / 3:.1g}`{precision}; "
+            f"a resume would repeat these steps with the settings of this run. {saved}",
         )  # fmt: skip
 
     def _interrupted(self, number: int) -> Interrupted:

@@ -129,7 +129,7 @@ class Predictor:
         """
         loaded = load(str(name))
         loaded.model.to(usual_device() if device is None else device)
-        return cls(loaded.model, loaded.conversation, loaded.transform)
+        return cls(loaded.model, loaded.conversation, loaded.transform, loaded.max_new_tokens)
 
     def predict(self, image: str | Path | np.ndarray | Image.Image, query: str) -> Prediction:
         """Asks one question.

@@ -44,6 +44,16 @@ class Schedule:
         """
         return self._shape(self, step, reductions) * self._warmup(step)
 
+    def shortcoming(self) -> str:
+        """What a person should know before the first step; empty where the rate reaches its peak."""
+        if self._warmup(self.total - 1) == 1.0:
+            return ""
+        return (
+            f"optim.warmup_steps={self.config.warmup_steps} is more than the {self.total} steps of this run: "
+            f"the learning rate will end at {self._warmup(self.total - 1):.0%} of optim.lr; "
+            "lower optim.warmup_steps, or train longer"
+        )
+
     def _warmup(self, step: int) -> float:
         steps = 0 if self.config.schedule == "none" else self.config.warmup_steps
         return (step + 1) / steps if step < steps else 1.0

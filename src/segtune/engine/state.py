@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Any, Self
 
 from segtune.core import rundir as names
 from segtune.core.errors import CheckpointError, ConfigError
 from segtune.core.rundir import RunDir
-from segtune.engine.config import EvalConfig, OptimConfig, TrainConfig
-from segtune.engine.watch import Watch
+from segtune.engine.config import FORCED_TWINS, EvalConfig, OptimConfig, TrainConfig
+from segtune.engine.watch import Watch, is_better
 from segtune.losses.config import LossConfig
 
 
@@ -23,6 +24,7 @@ class TrainerState:
         step: Optimiser steps made.
         best: Best value so far of the key that decides; None before the first validation.
         best_epoch: Its epoch, counted from 1.
+        best_forced: The value, in that epoch, of the key that breaks ties of the one that decides; None without one.
         skipped_in_row: Steps in a row without finite loss and gradient.
         tracker: Sums of the current epoch.
         reductions: How often a plateau has lowered the learning rate.
@@ -44,6 +46,7 @@ class TrainerState:
     stopping: Watch = field(default_factory=Watch)
     scaler: dict[str, Any] | None = None
     processes: int = 1
+    best_forced: float | None = None
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Self:
@@ -67,6 +70,32 @@ class TrainerState:
                 fix=f"start it with `torchrun --nproc-per-node {self.processes} -m segtune train --resume RUN`"
                 if self.processes > 1 else "start it without torchrun or accelerate",
             )  # fmt: skip
+
+    def takes_as_best(self, values: dict[str, Any], train: TrainConfig, *, validated: bool) -> bool:
+        """Whether these values are better than the best so far, which they then become.
+
+        A model that says `<SEG>` nowhere has 0 in generate mode epoch after epoch, while its masks get better: equal
+        values are compared by the key of the same score with the answer given.
+
+        Args:
+            values: History keys of the epoch that `epoch` counts; without a value of the key that decides, the first
+                epoch stands until there is one.
+            train: Which key decides.
+            validated: Whether there are validation data; without them the newest is the best there is.
+        """
+        value, twin = values.get(train.best), values.get(FORCED_TWINS.get(train.best, ""))
+        highest = train.best_is_highest
+        if not validated:
+            better = True
+        elif value is None or math.isnan(value):
+            better = self.best_epoch == 0
+        elif value == self.best:
+            better = is_better(twin, self.best_forced, highest=highest)
+        else:
+            better = is_better(value, self.best, highest=highest)
+        if better:
+            self.best, self.best_forced, self.best_epoch = value, twin, self.epoch
+        return better
 
     def tell(self, values: dict[str, Any], optim: OptimConfig, train: TrainConfig) -> None:
         """Takes in the values of an epoch: a plateau counts, and so does early stopping.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,9 @@ from segtune.core.yaml_files import load_mapping
 from segtune.reports.summary import BEFORE
 
 Row = dict[str, Any]
+_FORCED_TWINS = {"val_generate_gIoU": "val_gIoU", "val_generate_cIoU": "val_cIoU"}
+"""As in `engine.config`, which is not to be imported here."""
+
 _HIGH = re.compile(r"IoU|_iou|accuracy|precision|recall|f1|auroc|rate|P@")
 """Keys of which more is better."""
 
@@ -149,8 +153,11 @@ def _best_epoch(run: RunDir, config: Row, rows: list[Row]) -> int | None:
     train = config.get("train") or {}
     key = str(train.get("best"))
     high = (train.get("best_goal") or ("max" if _HIGH.search(key) else "min")) == "max"
-    values = [(row[key], -row["epoch"]) for row in rows if is_number(row.get(key))]
-    if not values:
-        return None
-    # the first epoch that reached the value is the one that was kept
-    return -(max(values)[1] if high else max((-value, epoch) for value, epoch in values)[1])
+    sign, twin = (1 if high else -1), _FORCED_TWINS.get(key, "")
+    # of equal values in generate mode the better with the answer given, and else the first one, was kept
+    ranked = [
+        (sign * row[key], sign * row[twin] if is_number(row.get(twin)) else -math.inf, -row["epoch"])
+        for row in rows
+        if is_number(row.get(key))
+    ]
+    return -max(ranked)[2] if ranked else None
