@@ -5,11 +5,11 @@ The grammar has content words of its own, which the questions of the embedded da
     attribute   [the] [large|small] [plain|striped|dotted|checked] [COLOUR] (SHAPE | thing)
     extreme     [the] (westmost|eastmost|northmost|southmost|largest|smallest) (GROUP | thing)
     relation    [the] thing (west|east|north|south) of the PHRASE
-    exclusion   [the] (GROUP | thing) excluding (SHAPE | COLOUR | TEXTURE)
+    exclusion   [the] (GROUP | thing) excluding [the] (SHAPE | COLOUR | TEXTURE)
 
-Half of the phrases stand among filler words. A phrase of the grammar is emitted only where it picks exactly one
-object. The single words of the curriculum ("striped thing", "thing excluding red") pick every object they are true of,
-so that each of them teaches as much as a scene holds.
+Half of the phrases stand among filler words, and up to two may stand between `excluding` and its word. A phrase of the
+grammar is emitted only where it picks exactly one object. The single words of the curriculum ("striped thing", "thing
+excluding red") pick every object they are true of, so that each of them teaches as much as a scene holds.
 """
 
 from __future__ import annotations
@@ -148,17 +148,25 @@ def attribute_phrases(scene: Scene) -> dict[str, Phrases]:
     }
 
 
+def _filler(rng: np.random.Generator, fewest: int, most: int) -> list[str]:
+    return [FILLER_WORDS[i] for i in rng.integers(0, len(FILLER_WORDS), int(rng.integers(fewest, most + 1)))]
+
+
 def _dress(phrase: str, rng: np.random.Generator, most: int) -> tuple[str, bool]:
     """A phrase with an article and up to `most` filler words at random, and whether it became a sentence."""
-    words = phrase.split()
+    words, between, around = phrase.split(), list[str](), list[str]()
     if rng.random() < 0.4:
         words = ["the", *words]
-    if most == 0 or rng.random() < 0.5:
-        return " ".join(words), False
-    filler = [FILLER_WORDS[i] for i in rng.integers(0, len(FILLER_WORDS), int(rng.integers(1, most + 1)))]
-    cut = int(rng.integers(0, len(filler) + 1))
-    words = [*filler[:cut], *words, *filler[cut:]]
-    return " ".join(words), len(words) > 6
+    if most and "excluding" in words and rng.random() < 0.7:
+        # What is excluded need not come next, as it does not in "not the red one".
+        between = _filler(rng, 0, 2)
+        after = words.index("excluding") + 1
+        words[after:after] = [*between, "the"] if rng.random() < 0.7 else between
+    if most and rng.random() >= 0.5:
+        around = _filler(rng, 1, most)
+        cut = int(rng.integers(0, len(around) + 1))
+        words = [*around[:cut], *words, *around[cut:]]
+    return " ".join(words), bool(between or around) and len(words) > 6
 
 
 def _single(scene: Scene, extremes: Phrases) -> dict[str, Phrases]:
