@@ -70,7 +70,8 @@ def training(name: str, **changes: object) -> list[str]:
         "data.train": f"synth:{SCENES}@train", "data.val": f"synth:{SCENES}@val", "data.queries_per_image": 2,
         "model.base": BASE, "train.epochs": 3, "train.batch_size": 2, "train.log_every": 1, "optim.lr": 5e-3,
         "model.train.llm": "lora", "model.train.embeddings": "frozen", "train.validate_every": 1, "losses.ce": 1.0,
-        "optim.warmup_steps": 2, "losses.bce": 0, "losses.dice": 4, "run.name": name, "run.root": RUNS,
+        "optim.rates": "{mask_decoder: 2e-4}", "optim.warmup_steps": 2,
+        "losses.bce": 0, "losses.dice": 4, "run.name": name, "run.root": RUNS,
     }  # fmt: skip
     settings |= {key.replace("__", "."): value for key, value in changes.items()}
     return ["train", "quickstart", *(f"{key}={value}" for key, value in settings.items())]
