@@ -7,20 +7,9 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from benchmarks.random_model import full_size
 from tests.models.counts import FULL, lora, nf4, query_tokens
-from transformers import (
-    CLIPImageProcessorPil,
-    CLIPVisionConfig,
-    LlamaConfig,
-    LlavaConfig,
-    LlavaForConditionalGeneration,
-    SamConfig,
-    SamImageProcessorPil,
-    SamMaskDecoderConfig,
-    SamModel,
-    SamPromptEncoderConfig,
-    SamVisionConfig,
-)
+from transformers import CLIPImageProcessorPil, LlavaForConditionalGeneration, SamImageProcessorPil, SamModel
 
 from segtune.config import load_recipe
 from segtune.core.input_spec import ConversationConfig
@@ -59,27 +48,10 @@ class HubTokenizer:
 
 
 def _parts(config: ModelConfig) -> Parts:
-    vision = CLIPVisionConfig(
-        hidden_size=1024, intermediate_size=4096, num_hidden_layers=24, num_attention_heads=16, image_size=336,
-        patch_size=14, projection_dim=768,
-    )  # fmt: skip
-    text = LlamaConfig(
-        vocab_size=32064, hidden_size=4096, intermediate_size=11008, num_hidden_layers=32, num_attention_heads=32,
-        max_position_embeddings=4096,
-    )  # fmt: skip
+    llava_config, sam_config = full_size()
+    llava_config.image_token_id = 32000
     with torch.device("meta"):
-        llava = LlavaForConditionalGeneration(
-            LlavaConfig(
-                vision_config=vision, text_config=text, image_token_id=32000, vision_feature_layer=-2,
-                vision_feature_select_strategy="default",
-            )
-        )  # fmt: skip
-        sam = SamModel(
-            SamConfig(
-                vision_config=SamVisionConfig(), prompt_encoder_config=SamPromptEncoderConfig(),
-                mask_decoder_config=SamMaskDecoderConfig(),
-            )
-        )  # fmt: skip
+        llava, sam = LlavaForConditionalGeneration(llava_config), SamModel(sam_config)
     clip = CLIPImageProcessorPil(size={"shortest_edge": 336}, crop_size={"height": 336, "width": 336})
     processor, sam_processor = SimpleNamespace(tokenizer=HubTokenizer(), image_processor=clip), SamImageProcessorPil()
     assert ensure_seg_token(llava, processor.tokenizer) == SEG_ID

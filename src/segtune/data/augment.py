@@ -78,6 +78,7 @@ def _scale(group: Group, most: float, chance: np.ndarray) -> Group:
     mean = group.image.reshape(-1, 3).mean(axis=0).round().astype(np.uint8)
 
     def seen(array: np.ndarray) -> np.ndarray:
+        """What the window shows of `[h, w]` or `[h, w, 3]`."""
         canvas = np.empty((*window, *array.shape[2:]), array.dtype)
         canvas[:] = mean if array.ndim == 3 else IGNORE
         inside, outside = zip(
