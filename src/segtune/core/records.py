@@ -78,6 +78,45 @@ class Group:
     examples: tuple[Example, ...]
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class LabelledImage:
+    """One image with a class for every pixel: what dense segmentation learns from.
+
+    Attributes:
+        id: Unique within a split: POSIX path below the split, without suffix.
+        image: uint8 `[h, w, 3]`, RGB, original pixels.
+        labels: uint8 `[h, w]`, original pixels: indices into the source's classes, and `IGNORE`.
+    """
+
+    id: str
+    image: np.ndarray
+    labels: np.ndarray
+
+
+class DenseSource(Protocol):
+    """Anything that yields labelled images by index.
+
+    Attributes:
+        name: The dataset's name.
+        classes: The names of the classes; a label is an index into them. Class 0 is the background where there is one.
+    """
+
+    name: str
+    classes: tuple[str, ...]
+
+    def __len__(self) -> int:
+        """Number of images."""
+        ...
+
+    def item(self, index: int, epoch: int = 0) -> LabelledImage:
+        """The image at `index`; `epoch` matters only to sources that draw afresh each epoch."""
+        ...
+
+    def item_id(self, index: int) -> str:
+        """The id of the image at `index`, without reading it."""
+        ...
+
+
 class Source(Protocol):
     """Anything that yields groups by index. The index (and the epoch, for drawn sources) decides what comes."""
 

@@ -13,7 +13,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
-from segtune.core.records import Example
+from segtune.core.records import Example, LabelledImage
 
 
 def _convert(value: Any, device: torch.device | str | None, dtype: torch.dtype | None) -> Any:
@@ -179,3 +179,35 @@ class Generation:
     texts: tuple[str, ...]
     token_ids: tuple[tuple[int, ...], ...]
     masks: Masks
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class DenseBatch(_Movable):
+    """Labelled images, ready for a dense model.
+
+    Attributes:
+        pixels: float `[B, 3, h, w]`, normalised for the encoder; model pixels, the whole image (or a crop of it)
+            resized to one size without padding.
+        labels: uint8 `[B, h, w]`, model pixels: class indices and `core.records.IGNORE`.
+        items: The B images and labels in original pixels, kept for scoring.
+    """
+
+    pixels: Tensor
+    labels: Tensor
+    items: tuple[LabelledImage, ...]
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class DenseOutput(_Movable):
+    """What one forward of a dense model returns, in training and in evaluation alike. No loss inside.
+
+    Attributes:
+        classes: float `[B, C, h', w']` logits of the classes, low-res; None without that head.
+        binary: float `[B, h', w']` logits of the binary mask (above 0 is foreground), low-res; None without that head.
+    """
+
+    classes: Tensor | None
+    binary: Tensor | None
