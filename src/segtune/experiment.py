@@ -56,6 +56,7 @@ from segtune.engine.processes import from_first, is_first
 from segtune.engine.recompute import recompute_layers
 from segtune.engine.scoring import place_of_scores, require_present, score
 from segtune.engine.state import History, Settings, TrainerState
+from segtune.engine.task import ReasoningTask
 from segtune.models.quiet import hide_loading_bars
 from segtune.models.trainable import render_table, table, table_dict
 from segtune.reports.card import model_card
@@ -302,10 +303,11 @@ def _fit(
         load_optimizer_state(loaded.model, optimizer, optimizer_tensors, str(checkpoint.path))
         if ema is not None:
             ema.load(load_averages(checkpoint), str(checkpoint.path))
-    settings = Settings(config.train, config.optim, config.losses, config.eval, config.run.seed)
+    settings = Settings(config.train, config.optim, config.eval, config.run.seed)
+    task = ReasoningTask(loaded.model, loaded.conversation, config.losses, config.train, config.eval)
     prepared = session.accelerator.prepare_optimizer(optimizer, device_placement=False)  # fp16: with its scaler
     Trainer(
-        loaded.model, prepared, training, validation, loaded.conversation, session.run, settings,
+        loaded.model, prepared, training, validation, task, session.run, settings,
         session.accelerator, loaded.about(), state=state, history=history, ema=ema,
     ).fit()  # fmt: skip
 

@@ -15,6 +15,7 @@ from segtune.engine.config import METRICS, EvalConfig, OptimConfig, TrainConfig
 from segtune.engine.loading import Loaded
 from segtune.engine.loop import Settings, Trainer
 from segtune.engine.step import StepReport
+from segtune.engine.task import ReasoningTask
 from segtune.engine.tracker import Tracker
 from segtune.losses.config import TERMS, LossConfig
 
@@ -22,11 +23,11 @@ EVERYTHING = {"focal": 20.0, "iou": 0.6, "tversky": 0.4, "boundary": 3.0}
 
 
 def _trainer(loaded: Loaded, losses: LossConfig, validation: list[Batch]) -> Trainer:
-    train = TrainConfig(validate_generate=False, best="val_gIoU")
+    train, scoring = TrainConfig(validate_generate=False, best="val_gIoU"), EvalConfig()
     loader = SimpleNamespace(batches=lambda rank, world: iter(validation))
     parts: list[Any] = [
-        loaded.model, None, [None], loader, loaded.conversation, None,
-        Settings(train, OptimConfig(), losses, EvalConfig(), 0), Accelerator(cpu=True), {},
+        loaded.model, None, [None], loader, ReasoningTask(loaded.model, loaded.conversation, losses, train, scoring),
+        None, Settings(train, OptimConfig(), scoring, 0), Accelerator(cpu=True), {},
     ]  # fmt: skip
     return Trainer(*parts)
 

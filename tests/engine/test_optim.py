@@ -19,7 +19,8 @@ from segtune.engine.optim import (
     set_rate,
 )
 from segtune.losses.config import LossConfig
-from segtune.losses.terms import count, loss_sums, weighted_total
+from segtune.losses.objective import weighted_total
+from segtune.losses.terms import ReasoningObjective
 from segtune.models.config import TrainSettings
 from segtune.models.trainable import component_of
 
@@ -29,8 +30,9 @@ EVERYTHING = TrainSettings.model_validate({part: "full" for part in TrainSetting
 def _step(loaded: Loaded, optimizer: torch.optim.Optimizer, seed: int = 0) -> None:
     batch = batch_of(loaded, groups(2)[seed % 2 :][:1])
     optimizer.zero_grad()
-    losses = LossConfig()
-    weighted_total(loss_sums(loaded.model(batch), batch, losses), count(batch, loaded.model.seg_id), losses).backward()
+    objective = ReasoningObjective(LossConfig(), loaded.model.seg_id)
+    sums = objective.sums(loaded.model(batch), batch)
+    weighted_total(sums, objective.weights, objective.counts(batch)).backward()
     optimizer.step()
 
 

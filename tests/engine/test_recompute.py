@@ -9,7 +9,8 @@ from segtune.core.errors import ConfigError
 from segtune.engine.loading import Loaded
 from segtune.engine.recompute import enter_training, language_layers, recompute_layers
 from segtune.losses.config import LossConfig
-from segtune.losses.terms import count, loss_sums, weighted_total
+from segtune.losses.objective import weighted_total
+from segtune.losses.terms import ReasoningObjective
 from segtune.models.config import LoraSettings, TrainSettings
 
 EVERYTHING = TrainSettings.model_validate({part: "full" for part in TrainSettings.model_fields if part != "seg_token"})
@@ -28,10 +29,10 @@ def _gradients(loaded: Loaded, which) -> tuple[dict[str, torch.Tensor], int]:
 
     # what stands inside a layer runs again where the layer is recomputed; a hook on the layer itself does not
     hooks = [layer.self_attn.o_proj.register_forward_hook(ran) for layer in language_layers(loaded.model)]
-    batch, losses = batch_of(loaded, groups(2)), LossConfig()
+    batch, objective = batch_of(loaded, groups(2)), ReasoningObjective(LossConfig(), loaded.model.seg_id)
     torch.manual_seed(7)
-    total = weighted_total(loss_sums(loaded.model(batch), batch, losses), count(batch, loaded.model.seg_id), losses)
-    total.backward()
+    sums = objective.sums(loaded.model(batch), batch)
+    weighted_total(sums, objective.weights, objective.counts(batch)).backward()
     for hook in hooks:
         hook.remove()
     return {name: p.grad for name, p in loaded.model.named_parameters() if p.grad is not None}, runs

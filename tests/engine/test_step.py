@@ -14,6 +14,7 @@ from segtune.engine.loading import Loaded
 from segtune.engine.optim import build_optimizer
 from segtune.engine.step import StepReport, train_step
 from segtune.losses.config import TERMS, LossConfig
+from segtune.losses.terms import ReasoningObjective
 from segtune.models.trainable import train_mode
 
 # Answers and numbers of queries differ, so that a mean of means would not be the mean.
@@ -26,18 +27,19 @@ def _window(loaded: Loaded, cut: list[int]) -> list[Batch]:
     return [batch_of(loaded, MEMBERS[e - n : e], ANSWERS[e - n : e]) for n, e in zip(cut, ends, strict=True)]
 
 
+def _objective(loaded: Loaded, losses: LossConfig | None = None) -> ReasoningObjective:
+    return ReasoningObjective(losses or LossConfig(), loaded.model.seg_id)
+
+
 def _made(loaded: Loaded, window: list[Batch], optimizer=None, **changes) -> StepReport:
     train_mode(loaded.model)
     settings = {
-        "rate": 1e-2, "clip": 1.0, "losses": LossConfig(), "observe": lambda *_: None,
+        "rate": 1e-2, "clip": 1.0, "objective": _objective(loaded), "observe": lambda *_: None,
         "accelerator": Accelerator(cpu=True), **changes,
     }  # fmt: skip
     if optimizer is None:
         optimizer = torch.optim.SGD([p for p in loaded.model.parameters() if p.requires_grad], lr=1e-2)
-    return train_step(
-        loaded.model, window, optimizer,
-        seg_id=loaded.model.seg_id, **settings,
-    )  # fmt: skip
+    return train_step(loaded.model, window, optimizer, **settings)
 
 
 def _trained(loaded: Loaded) -> dict[str, torch.Tensor]:
@@ -120,8 +122,9 @@ def test_the_report_is_the_weighted_mean_over_the_window():
     losses = LossConfig(ce=0.3, bce=1.7, dice=0.9)
     seen = []
     report = _made(
-        loaded, _window(loaded, [2, 2]), losses=losses, observe=lambda output, batch: seen.append((output, batch))
-    )
+        loaded, _window(loaded, [2, 2]), objective=_objective(loaded, losses),
+        observe=lambda output, batch: seen.append((output, batch)),
+    )  # fmt: skip
     assert [len(batch.group_ids) for _, batch in seen] == [2, 2]
     terms = {term: float(report.terms[term]) for term in TERMS}
     assert float(report.terms["loss"]) == pytest.approx(sum(getattr(losses, t) * v for t, v in terms.items()), rel=1e-5)
@@ -131,7 +134,8 @@ def test_the_report_is_the_weighted_mean_over_the_window():
 def test_optional_terms_are_reported_and_trained_only_with_a_weight():
     loaded = tiny_loaded()
     losses = LossConfig(focal=2.0, boundary=0.5, space="original")
-    whole, cut = (_made(tiny_loaded(), _window(loaded, parts), losses=losses) for parts in ([4], [1, 2, 1]))
+    objective = _objective(loaded, losses)
+    whole, cut = (_made(tiny_loaded(), _window(loaded, parts), objective=objective) for parts in ([4], [1, 2, 1]))
     assert set(whole.terms) == {"loss", *TERMS, "focal", "boundary"}
     for name, value in whole.terms.items():
         assert float(value) == pytest.approx(float(cut.terms[name]), rel=1e-5), name
@@ -184,7 +188,8 @@ def test_a_scale_that_is_too_large_is_halved_and_the_weights_are_left_alone(monk
     accelerator = _with_scaler(monkeypatch, 2.0**127)
     optimizer = accelerator.prepare_optimizer(build_optimizer(loaded.model, OptimConfig()), device_placement=False)
     before = _trained(loaded)
-    report = _made(loaded, _window(loaded, [4]), optimizer, losses=LossConfig(ce=100), accelerator=accelerator)
+    objective = _objective(loaded, LossConfig(ce=100))
+    report = _made(loaded, _window(loaded, [4]), optimizer, objective=objective, accelerator=accelerator)
     assert report.skipped
     assert bool(torch.isfinite(report.terms["loss"]))
     assert accelerator.scaler.get_scale() == 2.0**126

@@ -12,7 +12,8 @@ from tests.factory import SIDE, batch_of, group, groups, tiny_loaded
 from segtune.core.records import IGNORE
 from segtune.core.types import Batch, Masks, SegmentationOutput
 from segtune.losses.config import OPTIONAL_TERMS, TERMS, LossConfig
-from segtune.losses.terms import Counts, count, loss_sums, weighted_total
+from segtune.losses.objective import add_counts, means, weighted_total
+from segtune.losses.terms import ReasoningObjective, loss_sums
 
 EVERYTHING = {"ce": 0.7, "bce": 1.3, "dice": 0.9, "focal": 20.0, "iou": 0.6, "tversky": 0.4, "boundary": 3.0}
 ANSWERS = [["It is <SEG>.", "<SEG>."], ["Sure, it is <SEG>.", "Sure, <SEG>."], ["<SEG>."], ["It is <SEG>."] * 3]
@@ -31,10 +32,11 @@ def _total(batches, config):
     """Loss over several batches as one window, and the gradients it leaves."""
     model = _loaded().model
     model.zero_grad()
-    counts = sum((count(batch, model.seg_id) for batch in batches), Counts(0, 0))
+    objective = ReasoningObjective(config, model.seg_id)
+    counts = add_counts(objective, batches)
     loss = 0.0
     for batch in batches:
-        part = weighted_total(loss_sums(model(batch), batch, config), counts, config)
+        part = weighted_total(objective.sums(model(batch), batch), objective.weights, counts)
         part.backward()
         loss += float(part.detach())
     gradients = {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
@@ -51,7 +53,7 @@ def test_one_batch_of_four_is_four_batches_of_one(space, weights):
     loss, gradients, counts = _total(whole, config)
     split_loss, split_gradients, split_counts = _total(parts, config)
     assert counts == split_counts
-    assert counts.masks == 8
+    assert {count for term, count in counts.items() if term != "ce"} == {8}
     assert loss == pytest.approx(split_loss, rel=1e-5)
     assert gradients.keys() == split_gradients.keys()
     for name, gradient in gradients.items():
@@ -62,7 +64,9 @@ def test_counts_are_those_of_the_answers():
     loaded = _loaded()
     batch = batch_of(loaded, _members(), ANSWERS)
     answers = [loaded.conversation.answer(text) for texts in ANSWERS for text in texts]
-    assert count(batch, loaded.model.seg_id) == Counts(sum(map(len, answers)), len(answers))
+    counts = ReasoningObjective(LossConfig(iou=1.0), loaded.model.seg_id).counts(batch)
+    masks = len(answers)
+    assert counts == {"ce": sum(map(len, answers)), "bce": masks, "dice": masks, "iou": masks}
     output = loaded.model(batch)
     assert (len(output.answer_logits), len(output.masks.query)) == (sum(map(len, answers)), len(answers))
 
@@ -89,9 +93,12 @@ def test_sums_are_those_of_the_elements():
 
 def test_weights_are_the_configured_ones():
     sums = {"ce": torch.tensor(6.0), "bce": torch.tensor(4.0), "dice": torch.tensor(1.0)}
-    total = weighted_total(sums, Counts(tokens=3, masks=2), LossConfig())
+    counts = {"ce": 3, "bce": 2, "dice": 2}
+    total = weighted_total(sums, ReasoningObjective(LossConfig(), 0).weights, counts)
     assert float(total) == pytest.approx(1.0 * 6 / 3 + 2.0 * 4 / 2 + 0.5 * 1 / 2)
-    assert float(weighted_total(sums, Counts(3, 2), LossConfig(ce=0, bce=0, dice=4))) == pytest.approx(2.0)
+    dice = ReasoningObjective(LossConfig(ce=0, bce=0, dice=4), 0)
+    assert float(weighted_total(sums, dice.weights, counts)) == pytest.approx(2.0)
+    assert float(weighted_total(means(sums, counts), dice.weights)) == pytest.approx(2.0)
 
 
 @pytest.mark.parametrize("term", OPTIONAL_TERMS)
@@ -103,7 +110,7 @@ def test_an_optional_term_is_there_only_with_a_weight(term):
     sums = loss_sums(output, batch, config)
     assert list(sums) == [*TERMS, term] == list(config.terms)
     assert list(loss_sums(output, batch, LossConfig())) == list(TERMS)
-    total = weighted_total(sums, Counts(5, 2), config)
+    total = weighted_total(sums, ReasoningObjective(config, 0).weights, {**dict.fromkeys(sums, 2), "ce": 5})
     assert float(total.detach()) == pytest.approx(0.25 * float(sums[term].detach()) / 2)
     assert float(total.detach()) > 0
     total.backward()
@@ -200,7 +207,8 @@ def test_a_batch_without_a_mask_has_zero_terms_in_every_space(space):
         config.terms[1:], 0
     )
     loaded.model.zero_grad()
-    weighted_total(sums, count(batch, loaded.model.seg_id), config).backward()
+    objective = ReasoningObjective(config, loaded.model.seg_id)
+    weighted_total(sums, objective.weights, objective.counts(batch)).backward()
 
 
 @pytest.mark.parametrize("space", ["model", "original"])
@@ -217,12 +225,13 @@ def test_logits_that_are_not_finite_are_told_by_every_term(space):
 def test_a_batch_without_a_mask_has_a_finite_loss():
     loaded = _loaded()
     batch = batch_of(loaded, groups(1), "no such thing.")
-    counts = count(batch, loaded.model.seg_id)
-    assert counts.masks == 0
+    objective = ReasoningObjective(LossConfig(), loaded.model.seg_id)
+    counts = objective.counts(batch)
+    assert counts["dice"] == 0 < counts["ce"]
     loaded.model.zero_grad()
     sums = loss_sums(loaded.model(batch), batch, LossConfig())
     assert (float(sums["bce"]), float(sums["dice"])) == (0, 0)
-    total = weighted_total(sums, counts, LossConfig())
+    total = weighted_total(sums, objective.weights, counts)
     total.backward()
     assert bool(torch.isfinite(total))
     assert float(total.detach()) > 0
@@ -237,7 +246,8 @@ def test_an_empty_target_has_a_finite_loss():
     batch.targets[1] = IGNORE
     loaded.model.zero_grad()
     sums = loss_sums(loaded.model(batch), batch, LossConfig())
-    weighted_total(sums, count(batch, loaded.model.seg_id), LossConfig()).backward()
+    objective = ReasoningObjective(LossConfig(), loaded.model.seg_id)
+    weighted_total(sums, objective.weights, objective.counts(batch)).backward()
     assert all(bool(torch.isfinite(sums[term])) for term in TERMS)
     gradients = [p.grad for p in loaded.model.parameters() if p.grad is not None]
     assert all(bool(torch.isfinite(gradient).all()) for gradient in gradients)

@@ -108,6 +108,11 @@ class Batch(_Movable):
     examples: tuple[Example, ...]
     group_ids: tuple[str, ...]
 
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """The ids of the samples."""
+        return tuple(example.id for example in self.examples)
+
     def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> Batch:
         """A copy with every tensor, those of the images too, on `device`."""
         moved = {f.name: _convert(getattr(self, f.name), device, dtype) for f in fields(self)}
@@ -195,6 +200,11 @@ class DenseBatch(_Movable):
     pixels: Tensor
     labels: Tensor
     items: tuple[LabelledImage, ...]
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """The ids of the images."""
+        return tuple(item.id for item in self.items)
 
     def __len__(self) -> int:
         return len(self.items)

@@ -60,9 +60,14 @@ def trained_state(model: nn.Module) -> dict[str, Tensor]:
     }
 
 
+def _adapted(model: nn.Module) -> nn.Module:
+    """The part of a model whose adapters go into PEFT's own files."""
+    return model.vlm.vlm if isinstance(model, ReasoningSegmenter) else model
+
+
 def save_checkpoint(
     directory: Path,
-    model: ReasoningSegmenter,
+    model: nn.Module,
     about: dict[str, Any],
     *,
     optimizer: dict[str, Tensor] | None = None,
@@ -88,10 +93,10 @@ def save_checkpoint(
     try:
         beside.mkdir()
         save_file(trained_state(model), beside / TRAINED)
-        adapters = adapter_state(model.vlm.vlm)
+        adapters = adapter_state(adapted := _adapted(model))
         if adapters:
             save_file({name: value.cpu().contiguous() for name, value in adapters.items()}, beside / ADAPTER)
-            model.vlm.vlm.peft_config["default"].save_pretrained(beside)  # type: ignore[union-attr, index]
+            adapted.peft_config["default"].save_pretrained(beside)  # type: ignore[union-attr, index]
         _write_json(beside / ABOUT, {"format": FORMAT, **about})
         if optimizer is not None:
             save_file(optimizer, beside / OPTIMIZER)
@@ -205,7 +210,7 @@ def _listed(path: Path) -> dict[str, Any]:
     return files
 
 
-def load_weights(checkpoint: Checkpoint, model: ReasoningSegmenter, base_fingerprint: str) -> None:
+def load_weights(checkpoint: Checkpoint, model: nn.Module, base_fingerprint: str) -> None:
     """Puts a checkpoint's weights into a freshly assembled model, strictly.
 
     Args:
@@ -236,7 +241,7 @@ def load_weights(checkpoint: Checkpoint, model: ReasoningSegmenter, base_fingerp
             fix="the frozen weights changed since it was trained; restore them",
         )  # fmt: skip
     adapters = _read(checkpoint.path / ADAPTER) if (checkpoint.path / ADAPTER).is_file() else {}
-    load_adapter_state(model.vlm.vlm, adapters, where)
+    load_adapter_state(_adapted(model), adapters, where)
     own = {canonical_name(name): parameter for name, parameter in model.named_parameters()}
     with torch.no_grad():
         for name, value in saved.items():

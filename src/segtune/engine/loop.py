@@ -14,10 +14,11 @@ import signal
 from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import asdict
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from accelerate import Accelerator
+from torch import nn
 
 from segtune.core import rundir as names
 from segtune.core.errors import Interrupted, SegtuneError
@@ -25,26 +26,41 @@ from segtune.core.files import read_json
 from segtune.core.log import get_logger
 from segtune.core.rng import derive
 from segtune.core.rundir import RunDir
-from segtune.core.types import Batch
-from segtune.data.conversation import Conversation
-from segtune.data.loader import ScoringLoader, TrainingLoader
 from segtune.engine.checkpoint import ABOUT, save_checkpoint
 from segtune.engine.ema import Ema
-from segtune.engine.evaluator import evaluate_split
 from segtune.engine.interrupts import Interrupts
 from segtune.engine.memory import peak_memory
 from segtune.engine.optim import optimizer_state
 from segtune.engine.processes import gather, is_first, largest, rank, world
 from segtune.engine.progress import TrainingProgress
-from segtune.engine.recompute import enter_training
 from segtune.engine.schedule import Schedule
 from segtune.engine.state import History, Settings, TrainerState
 from segtune.engine.step import StepReport, train_step
-from segtune.engine.tracker import Stopwatch, Tracker
-from segtune.losses.terms import loss_sums
-from segtune.models.reasoning import ReasoningSegmenter
+from segtune.engine.task import EpochTracker, Task
+from segtune.engine.tracker import Stopwatch
+from segtune.losses.objective import add_counts
 
 _log = get_logger(__name__)
+
+
+class TrainingBatches(Protocol):
+    """Batches for training, in an order that the epoch decides."""
+
+    def __len__(self) -> int:
+        """Batches per epoch."""
+        ...
+
+    def batches(self, epoch: int, start: int = 0, rank: int = 0, world: int = 1) -> Iterator[Any]:
+        """Those of an epoch from batch `start` on; of several processes each takes its share."""
+        ...
+
+
+class ScoredBatches(Protocol):
+    """Batches for validation: every sample once."""
+
+    def batches(self, rank: int = 0, world: int = 1) -> Iterator[Any]:
+        """Those of one process."""
+        ...
 
 
 class Trainer:
@@ -55,7 +71,7 @@ class Trainer:
         optimizer: Over what trains.
         training: Training batches.
         validation: Validation batches, or None.
-        conversation: For generated answers.
+        task: The kind of segmentation: losses and metrics.
         run: The run directory, locked by the first process.
         settings: The configuration.
         accelerator: Device, precision and processes.
@@ -67,11 +83,11 @@ class Trainer:
 
     def __init__(
         self,
-        model: ReasoningSegmenter,
+        model: nn.Module,
         optimizer: torch.optim.Optimizer,
-        training: TrainingLoader,
-        validation: ScoringLoader | None,
-        conversation: Conversation,
+        training: TrainingBatches,
+        validation: ScoredBatches | None,
+        task: Task,
         run: RunDir,
         settings: Settings,
         accelerator: Accelerator,
@@ -82,7 +98,7 @@ class Trainer:
         ema: Ema | None = None,
     ) -> None:
         self.model, self.optimizer, self.training, self.validation = model, optimizer, training, validation
-        self.conversation, self.run, self.settings, self.accelerator = conversation, run, settings, accelerator
+        self.task, self.run, self.settings, self.accelerator = task, run, settings, accelerator
         self.about, self.state, self.history, self.ema = about, state or TrainerState(), history or History(), ema
         self.state.processes = world()
         windows_per_epoch = math.ceil(len(training) / (settings.train.accumulate * world()))
@@ -116,8 +132,8 @@ class Trainer:
     def _train_epoch(self, progress: TrainingProgress, interrupts: Interrupts) -> None:
         state = self.state
         # what a resumed epoch had counted before, one process goes on with
-        tracker = Tracker.from_dict(state.tracker) if state.tracker and is_first() else Tracker()
-        enter_training(self.model)
+        tracker = self.task.tracker(state.tracker if is_first() else None)
+        self.task.enter_training()
         self.stopwatch.lap()
         for window in self._windows():
             # Dropout draws from the global generator: seeding it by step makes a resumed run draw the same. Each
@@ -126,8 +142,7 @@ class Trainer:
             rate = self._rate(state.step)
             report = train_step(
                 self.model, window, self.optimizer, rate=rate, clip=self.settings.optim.clip,
-                losses=self.settings.losses, seg_id=self.model.seg_id, accelerator=self.accelerator,
-                observe=tracker.observe,
+                objective=self.task.objective, accelerator=self.accelerator, observe=tracker.observe,
             )  # fmt: skip
             if self.ema is not None and not report.skipped:
                 self.ema.update(state.step)
@@ -142,7 +157,7 @@ class Trainer:
         """The main learning rate of the step that follows `step` others."""
         return self.settings.optim.lr * self.schedule.factor(step, self.state.reductions)
 
-    def _windows(self) -> Iterator[list[Batch]]:
+    def _windows(self) -> Iterator[list[Any]]:
         """This process's share of the windows of the current epoch still to come; of the last one maybe nothing."""
         accumulate, first = self.settings.train.accumulate, self.state.window
         batches = self.training.batches(self.state.epoch, first * accumulate * world(), rank(), world())
@@ -150,7 +165,7 @@ class Trainer:
             yield list(itertools.islice(batches, accumulate))
 
     def _note(
-        self, report: StepReport, window: list[Batch], tracker: Tracker, rate: float, progress: TrainingProgress
+        self, report: StepReport, window: list[Any], tracker: EpochTracker, rate: float, progress: TrainingProgress
     ) -> None:
         """Books a step. Reading the numbers waits for the device: the only place where that happens."""
         state = self.state
@@ -158,7 +173,7 @@ class Trainer:
         state.step, state.window = state.step + 1, state.window + 1
         if report.skipped:
             state.skipped_in_row += 1
-            shares = gather([example.id for batch in window for example in batch.examples])
+            shares = gather([id for batch in window for id in batch.ids])
             ids = list(itertools.chain(*shares))
             self.run.append_jsonl(names.METRICS, {"step": state.step, "skipped": True, "ids": ids})
             progress.line(f"step {state.step}: loss or gradient is not finite; the step was skipped")
@@ -170,14 +185,14 @@ class Trainer:
         if state.step % self.settings.train.log_every == 0 or state.step == self.total_steps:
             row = {"step": state.step, "epoch": state.epoch + 1, **terms, "lr": rate}
             self.run.append_jsonl(names.METRICS, {**row, "grad_norm": float(report.grad_norm)})
-        facts = {name: terms[name] for name in ("loss", *self.settings.losses.terms)}
-        progress.step(state.epoch + 1, {**facts, "gIoU": tracker.iou.compute()["gIoU"] or 0.0}, peak_memory()[0])
+        facts = {name: terms[name] for name in ("loss", *self.task.objective.weights)}
+        progress.step(state.epoch + 1, {**facts, **tracker.glance()}, peak_memory()[0])
 
     def _end_epoch(self, progress: TrainingProgress) -> None:
         """Validation, history, checkpoints; then the next epoch."""
         state, config = self.state, self.settings.train
         epoch = state.epoch + 1
-        tracker = Tracker.from_dict(state.tracker) if state.tracker else Tracker()
+        tracker = self.task.tracker(state.tracker)
         row = self._training_row(tracker)
         self.history.train.append({"epoch": epoch, **row})
         values: dict[str, Any] = dict(row)
@@ -196,7 +211,7 @@ class Trainer:
                 self._keep_epoch(epoch, config.keep, values)
         state.tell(values, self.settings.optim, config)
         self._save_last()
-        shown = {k: values[k] for k in ("loss", "gIoU", "val_loss", "val_gIoU", "val_generate_gIoU") if k in values}
+        shown = {k: values[k] for k in self.task.headlines if k in values}
         text = "  ".join(f"{key} {value:.4f}" for key, value in shown.items() if value is not None)
         progress.line(f"epoch {epoch}/{config.epochs}  {text}{'  (best so far)' if better else ''}")
         if state.gave_up(config) and not last_epoch:
@@ -212,7 +227,7 @@ class Trainer:
         for old in kept[:-count]:
             shutil.rmtree(old)
 
-    def _training_row(self, tracker: Tracker) -> dict[str, Any]:
+    def _training_row(self, tracker: EpochTracker) -> dict[str, Any]:
         steps, seconds = max(1, tracker.steps), max(tracker.seconds, 1e-9)
         memory, kind = peak_memory()
         return {
@@ -223,44 +238,29 @@ class Trainer:
         }  # fmt: skip
 
     def _validate(self) -> dict[str, Any]:
-        """Teacher-forced losses and metrics, and the protocol's scores in generate mode where asked for."""
+        """Losses and metrics as in training, and what the kind of segmentation measures besides."""
         assert self.validation is not None
-        tracker, seconds = Tracker(), Stopwatch()
+        objective = self.task.objective
+        tracker, seconds = self.task.tracker(), Stopwatch()
         sums: dict[str, float] = {}
-        counts = {"tokens": 0, "masks": 0}
+        counts = add_counts(objective, ())
         self.model.eval()
         with torch.inference_mode():
             for batch in self.validation.batches(rank(), world()):
                 batch = batch.to(self.accelerator.device)
                 output = self.model(batch)
                 tracker.observe(output, batch)
-                for term, value in loss_sums(output, batch, self.settings.losses).items():
+                for term, value in objective.sums(output, batch).items():
                     sums[term] = sums.get(term, 0.0) + float(value)
-                counts["tokens"] += len(output.answer_logits)
-                counts["masks"] += len(output.masks.query)
+                counts = _added([counts, objective.counts(batch)])
         tracker, sums, counts = _whole(tracker), _added(gather(sums)), _added(gather(counts))
-        means = {t: v / max(1, counts["tokens" if t == "ce" else "masks"]) for t, v in sums.items()}
-        means["loss"] = sum(getattr(self.settings.losses, term) * value for term, value in means.items())
+        means = {term: value / (counts[term] or 1.0) for term, value in sums.items()}
+        means["loss"] = sum(weight * means.get(term, 0.0) for term, weight in objective.weights.items())
         tracker.step(means, seconds.lap())
-        row: dict[str, Any] = tracker.compute("val_")
-        if self.settings.train.validate_generate:
-            row |= self._validate_generate()
-        enter_training(self.model)
-        return row
-
-    def _validate_generate(self) -> dict[str, Any]:
-        assert self.validation is not None
-        evaluation = evaluate_split(
-            self.model, self.validation, self.conversation, "generate",
-            max_new_tokens=self.settings.eval.max_new_tokens, keep_predictions=False,
-        )  # fmt: skip
-        metrics = evaluation.scorer.result(data="", split="val", mode="generate")["metrics"]
-        queries = max(1, len(evaluation.scorer))
-        self.history.benchmarks["avg_inference_time_s"] = evaluation.seconds / queries
-        return {
-            "val_generate_gIoU": metrics["gIoU"], "val_generate_cIoU": metrics["cIoU"],
-            "val_emission_rate": metrics["emission_rate"],
-        }  # fmt: skip
+        further, benchmarks = self.task.validate_further(self.validation)
+        self.history.benchmarks |= benchmarks
+        self.task.enter_training()
+        return {**tracker.compute("val_"), **further}
 
     def _write_history(self) -> None:
         memory, kind = peak_memory()
@@ -306,7 +306,7 @@ class Trainer:
         )  # fmt: skip
 
 
-def _whole(tracker: Tracker) -> Tracker:
+def _whole(tracker: EpochTracker) -> EpochTracker:
     """What all processes have seen together, with the first one's times."""
     first, *others = gather(tracker)
     for other in others:

@@ -11,7 +11,6 @@ from segtune.core.errors import CheckpointError, ConfigError
 from segtune.core.rundir import RunDir
 from segtune.engine.config import FORCED_TWINS, EvalConfig, OptimConfig, TrainConfig
 from segtune.engine.watch import Watch, is_better
-from segtune.losses.config import LossConfig
 
 
 @dataclass
@@ -160,6 +159,5 @@ class Settings:
 
     train: TrainConfig
     optim: OptimConfig
-    losses: LossConfig
     eval: EvalConfig
     seed: int

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from accelerate import Accelerator
 from torch import Tensor
 
-from segtune.core.types import Batch, SegmentationOutput
 from segtune.engine.optim import set_rate
 from segtune.engine.processes import add_gradients
-from segtune.losses.config import LossConfig
-from segtune.losses.terms import Counts, count, loss_sums, weighted_total
+from segtune.losses.objective import Objective, add_counts, means, weighted_total
 
-Observer = Callable[[SegmentationOutput, Batch], None]
+Observer = Callable[[Any, Any], None]
+"""Is called with each output and its batch."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +23,7 @@ class StepReport:
     """What one step did. Tensors are detached and still on the device: reading them is what waits for it.
 
     Attributes:
-        terms: The mean of each of `LossConfig.terms` over the whole window, and `loss`, their weighted sum.
+        terms: The mean of each term over the whole window, and `loss`, their weighted sum.
         grad_norm: Before clipping.
         skipped: True where loss or gradient was not finite and the weights were left alone.
     """
@@ -35,13 +35,12 @@ class StepReport:
 
 def train_step(
     model: torch.nn.Module,
-    window: Sequence[Batch],
+    window: Sequence[Any],
     optimizer: torch.optim.Optimizer,
     *,
     rate: float,
     clip: float,
-    losses: LossConfig,
-    seg_id: int,
+    objective: Objective,
     accelerator: Accelerator,
     observe: Observer,
 ) -> StepReport:
@@ -53,28 +52,26 @@ def train_step(
         optimizer: Over what trains; with fp16 prepared by `accelerator`.
         rate: Main learning rate of this step.
         clip: Largest gradient norm.
-        losses: Weights of the terms.
-        seg_id: Id of `<SEG>`, to count masks.
+        objective: The losses: terms, counts and weights.
         accelerator: Device, precision and processes.
         observe: Called with each output, for metrics.
     """
     # a) Count what the losses are averaged over, in all micro-batches of all processes, before anything runs.
-    own = sum((count(batch, seg_id) for batch in window), Counts(0, 0))
-    totals = accelerator.reduce(torch.tensor([own.tokens, own.masks], device=accelerator.device), "sum")
-    counts = Counts(*totals.tolist())
+    own = torch.tensor(list(add_counts(objective, window).values()), dtype=torch.float64, device=accelerator.device)
+    counts = dict(zip(objective.weights, accelerator.reduce(own, "sum").tolist(), strict=True))
 
-    sums = {term: torch.zeros((), device=accelerator.device) for term in losses.terms}
+    sums = {term: torch.zeros((), device=accelerator.device) for term in objective.weights}
     for batch in window:
         batch = batch.to(accelerator.device)
         # b) Forward.
         with accelerator.autocast():
             output = model(batch)
         # c) Losses as sums; divided by the global counts, micro-batches simply add up.
-        parts = loss_sums(output, batch, losses)
-        total = weighted_total(parts, counts, losses)
+        parts = objective.sums(output, batch)
+        total = weighted_total(parts, objective.weights, counts)
         # d) Backward.
         accelerator.backward(total)
-        for term in losses.terms:
+        for term in sums:
             sums[term] += parts[term].detach()
         observe(output, batch)
 
@@ -82,8 +79,8 @@ def train_step(
     add_gradients(parameters := [p for g in optimizer.param_groups for p in g["params"]])
     grad_norm = accelerator.clip_grad_norm_(parameters, clip)
     sums = {term: accelerator.reduce(value, "sum") for term, value in sums.items()}
-    terms = {term: value / counts.of(term) for term, value in sums.items()}
-    terms["loss"] = torch.stack([getattr(losses, term) * terms[term] for term in losses.terms]).sum()
+    terms = means(sums, counts)
+    terms["loss"] = weighted_total(terms, objective.weights)
     skipped = not bool(torch.isfinite(terms["loss"]) & torch.isfinite(grad_norm))
     if not skipped:
         set_rate(optimizer, rate)

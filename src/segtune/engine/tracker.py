@@ -57,6 +57,10 @@ class Tracker:
             stride = 1 if side <= FULL_AUROC_SIDE else 2
             self.auroc.update(logits[:, ::stride, ::stride], wanted[:, ::stride, ::stride])
 
+    def glance(self) -> dict[str, float]:
+        """What the progress line shows of the epoch so far."""
+        return {"gIoU": self.iou.compute()["gIoU"] or 0.0}
+
     def merge(self, other: Tracker) -> None:
         """Adds the masks that another process has seen; the losses of a step are those of all processes already."""
         for name in ("iou", "found", "boxes", "pixels", "auroc"):

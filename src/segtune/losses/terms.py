@@ -1,13 +1,8 @@
-"""Loss terms as sums and counts.
-
-A term is a sum over elements and the number of elements. Whoever adds micro-batches or processes together adds sums
-and counts and divides once at the end, so neither accumulation nor the number of processes changes the result.
-"""
+"""The loss terms of reasoning segmentation, as sums and counts: cross-entropy on answer tokens, the rest on masks."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -29,25 +24,27 @@ from segtune.ops.geometry import seen_pixels, soften, to_original
 from segtune.ops.tokens import IGNORE_LABEL, answer_labels
 
 
-@dataclass(frozen=True, slots=True)
-class Counts:
-    """How many elements each kind of term is averaged over."""
+class ReasoningObjective:
+    """The losses of reasoning segmentation: words and masks (`segtune.losses.objective.Objective`).
 
-    tokens: int
-    masks: int
+    Args:
+        config: Weights, parameters, and the space in which masks are compared.
+        seg_id: Id of `<SEG>`, to count masks.
+    """
 
-    def __add__(self, other: Counts) -> Counts:
-        return Counts(self.tokens + other.tokens, self.masks + other.masks)
+    def __init__(self, config: LossConfig, seg_id: int) -> None:
+        self.config, self.seg_id = config, seg_id
+        self.weights = {term: float(getattr(config, term)) for term in config.terms}
 
-    def of(self, term: str) -> int:
-        """The denominator of a term; at least 1, so that nothing divided by nothing is nothing."""
-        return max(1, self.tokens if term == "ce" else self.masks)
+    def counts(self, batch: Batch) -> dict[str, float]:
+        """The supervised tokens for `ce`, the masks for every other term."""
+        labels = batch.labels[:, 1:]
+        tokens, masks = int((labels != IGNORE_LABEL).sum()), int((labels == self.seg_id).sum())
+        return {term: tokens if term == "ce" else masks for term in self.weights}
 
-
-def count(batch: Batch, seg_id: int) -> Counts:
-    """Counts supervised tokens and masks of a batch before any forward."""
-    labels = batch.labels[:, 1:]
-    return Counts(tokens=int((labels != IGNORE_LABEL).sum()), masks=int((labels == seg_id).sum()))
+    def sums(self, output: SegmentationOutput, batch: Batch) -> dict[str, Tensor]:
+        """As `loss_sums`."""
+        return loss_sums(output, batch, self.config)
 
 
 def loss_sums(output: SegmentationOutput, batch: Batch, config: LossConfig) -> dict[str, Tensor]:
@@ -68,11 +65,6 @@ def loss_sums(output: SegmentationOutput, batch: Batch, config: LossConfig) -> d
         for term in mask_terms:
             sums[term] = sums[term] + _elements(term, logits, targets, weights, config).sum()
     return sums
-
-
-def weighted_total(sums: dict[str, Tensor], counts: Counts, config: LossConfig) -> Tensor:
-    """The training loss: each sum over its global count, times its weight."""
-    return torch.stack([getattr(config, term) * sums[term] / counts.of(term) for term in config.terms]).sum()
 
 
 def _elements(term: str, logits: Tensor, targets: Tensor, weights: Tensor, config: LossConfig) -> Tensor:
