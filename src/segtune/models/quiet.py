@@ -6,6 +6,7 @@ Bars of downloads, which may last an hour, stay, and so does every warning but t
 
 from __future__ import annotations
 
+import logging as python_logging
 import warnings
 
 from huggingface_hub.utils.tqdm import are_progress_bars_disabled, enable_progress_bars
@@ -20,3 +21,16 @@ def hide_loading_bars() -> None:
         enable_progress_bars()
     # PEFT still asks for the old name of a property, whenever an adapter is added
     warnings.filterwarnings("ignore", message="`is_gradient_checkpointing` is deprecated", category=FutureWarning)
+
+
+def hide_loading_reports() -> None:
+    """Hides transformers' lists of missing and unexpected weights, for this process; a second call changes nothing.
+
+    Whoever calls this reads the same lists from `output_loading_info`, as `pretrained.load_pretrained` does, and
+    refuses a checkpoint by them; what is left of the report is what was left out on purpose.
+    """
+    python_logging.getLogger("transformers.modeling_utils").addFilter(_no_report)
+
+
+def _no_report(record: python_logging.LogRecord) -> bool:
+    return "LOAD REPORT" not in str(record.msg)

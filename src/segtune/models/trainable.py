@@ -7,6 +7,7 @@ modules in training mode still move their buffers and drop activations.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 
 from torch import nn
@@ -124,11 +125,19 @@ def train_mode(model: nn.Module) -> None:
             module.eval()
 
 
-def table(model: nn.Module) -> list[ComponentRow]:
-    """Counts parameters and bytes by component, in a fixed order, components without parameters left out."""
-    counts = {component: [0, 0, 0] for component in COMPONENTS}
+def table(
+    model: nn.Module, belongs_to: Callable[[str], str] = component_of, components: Sequence[str] = COMPONENTS
+) -> list[ComponentRow]:
+    """Counts parameters and bytes by component, components without parameters left out.
+
+    Args:
+        model: A `ReasoningSegmenter`, or anything whose parameters the other two arguments know.
+        belongs_to: From a parameter's path to its component.
+        components: All there may be, in the order of the rows.
+    """
+    counts = {component: [0, 0, 0] for component in components}
     for name, parameter in model.named_parameters():
-        row = counts[component_of(name)]
+        row = counts[belongs_to(name)]
         count = logical_size(parameter)
         row[0] += count
         row[1] += count if parameter.requires_grad else 0
