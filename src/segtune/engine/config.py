@@ -21,6 +21,15 @@ FORCED_TWINS = {"val_generate_gIoU": "val_gIoU", "val_generate_cIoU": "val_cIoU"
 BEST_KEYS = (*(f"val_{name}" for name in (*LOSSES, *METRICS)), *GENERATED, *LOSSES, *METRICS)
 """Keys of the history by which checkpoints can be compared."""
 
+CLASS_METRICS = ("mIoU", "accuracy", "f1_macro", "f1_micro", "f1_weighted")
+"""Keys of the history of a dense model that tells classes apart."""
+
+BINARY_METRICS = (
+    "foreground_dice", "foreground_iou", "foreground_image_dice", "foreground_image_dice_nonempty",
+    "foreground_accuracy", "foreground_precision", "foreground_recall", "foreground_auroc",
+)  # fmt: skip
+"""Keys of the history of a dense model with a binary mask."""
+
 Count = Annotated[int, Field(ge=1)]
 Rate = Annotated[float, Field(gt=0)]
 
