@@ -305,3 +305,31 @@ def test_a_drawn_point_that_contradicts_itself_fails_alone(tmp_path: Path, monke
     results = run(tmp_path, axes=axes)
     assert [trial.state for trial in results.trials] == ["complete", "failed"]
     assert "min_rate=0.0001 is above lr=1e-05" in results.trials[1].message
+
+
+def test_every_point_of_a_random_search_is_checked_before_it_begins(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checked: list[Any] = []
+    monkeypatch.setattr("segtune.sweep.search.check_points", lambda base, points: checked.extend(points))
+    axes = {"optim.lr": {"low": 1e-4, "high": 1e-3}}
+    place = prepare(a_search(tmp_path, axes=axes, sampler="random", trials=6))
+    assert len({point.settings["optim.lr"] for point in checked}) == 6
+    claim = Study(place).claim()
+    assert claim is not None
+    assert claim.trial.settings == checked[0].settings
+
+
+def test_a_training_does_not_go_on_unwatched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FAKE_EPOCH_SECONDS", "0.3")
+
+    def full(*arguments: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Study, "report", full)
+    with pytest.raises(OSError, match="No space left"):
+        run(tmp_path, axes={"optim.lr": [1e-3]}, epochs=50)
+    place = place_of(tmp_path)
+    assert place.training_lock(0).take()
+    monkeypatch.undo()
+    assert [trial.state for trial in Study(place).trials()] == ["running"]

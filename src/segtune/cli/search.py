@@ -86,17 +86,9 @@ def _places(name: str | None, root: str | None, trials: int | None) -> list[str]
 
 def _list_points(spec: SearchConfig, *, as_json: bool) -> None:
     """Every point of a grid or of a random search; of TPE, which learns on the way, what it draws from."""
-    from segtune.sweep.points import Base, check_points, grid_points, resolved
-    from segtune.sweep.study import drawn_points
+    from segtune.sweep.search import plan
 
-    base = Base.read(spec)
-    spec = resolved(spec, base)
-    points = None
-    if spec.sampler == "grid":
-        points = grid_points(spec)
-    elif spec.sampler == "random":
-        points = drawn_points(spec.seed, spec.axes, spec.budget)
-        check_points(base, points)
+    spec, _, points = plan(spec)
     if as_json:
         listed = None if points is None else [point.settings for point in points]
         axes = spec.model_dump(mode="json")["axes"]

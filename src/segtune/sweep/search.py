@@ -9,10 +9,10 @@ from segtune.core.errors import Interrupted, SegtuneError
 from segtune.core.log import get_logger
 from segtune.sweep.config import SearchConfig
 from segtune.sweep.place import StudyPlace, begin, run_name
-from segtune.sweep.points import Base, Point, resolved
+from segtune.sweep.points import Base, Point, check_points, grid_points, resolved
 from segtune.sweep.results import Results, write_results
 from segtune.sweep.signals import Signals
-from segtune.sweep.study import Study, require_optuna
+from segtune.sweep.study import Study, drawn_points, require_optuna
 from segtune.sweep.training import COMMAND, Training, fail
 from segtune.sweep.trials import standing
 
@@ -46,8 +46,28 @@ def prepare(spec: SearchConfig) -> StudyPlace:
         ConfigError: As for `search`.
     """
     require_optuna()
+    spec, base, _ = plan(spec)
+    return begin(spec, base)
+
+
+def plan(spec: SearchConfig) -> tuple[SearchConfig, Base, list[Point] | None]:
+    """Checks a search and lists its points; starts and writes nothing.
+
+    Returns:
+        The search with its metric filled in, its recipe, and all its points; None of TPE, which learns on the way.
+
+    Raises:
+        ConfigError: The recipe, the metric or a point is wrong; or a random search without Optuna.
+    """
     base = Base.read(spec)
-    return begin(resolved(spec, base), base)
+    spec = resolved(spec, base)
+    if spec.sampler == "grid":
+        return spec, base, grid_points(spec)
+    if spec.sampler == "tpe":
+        return spec, base, None
+    points = drawn_points(spec.seed, spec.axes, spec.budget)
+    check_points(base, points)
+    return spec, base, points
 
 
 def work(place: StudyPlace | str | Path, *, retry_failed: bool = False, command: Sequence[str] = COMMAND) -> Results:

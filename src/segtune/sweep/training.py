@@ -7,7 +7,8 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -75,7 +76,8 @@ class Training:
                     [*self.command, *arguments], stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT,
                     start_new_session=True, pass_fds=() if lock.handle is None else (lock.handle,),
                 )  # fmt: skip
-            pruned = self._watch(training)
+            with _ended_with_us(training):
+                pruned = self._watch(training)
         finally:
             lock.release()
         self._conclude(training.returncode, pruned, start)
@@ -172,6 +174,17 @@ class Training:
         return Interrupted(
             f"stopped by {signal.Signals(number).name}; {run_name(self.number)} is not finished", signal_number=number
         )
+
+
+@contextmanager
+def _ended_with_us(training: subprocess.Popen[bytes]) -> Iterator[None]:
+    """After a full disk or a damaged file no training goes on that nobody watches."""
+    try:
+        yield
+    except BaseException:
+        training.terminate()
+        training.wait()
+        raise
 
 
 def fail(study: Study, number: int, message: str) -> None:
