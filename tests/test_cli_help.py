@@ -18,6 +18,7 @@ COMMANDS = (
     "train",
     "evaluate",
     "predict",
+    "search",
     "report",
     "compare",
     "data check",
@@ -42,7 +43,7 @@ def test_help_is_fast_and_lists_every_command() -> None:
         seconds.append(time.perf_counter() - start)
         assert done.returncode == 0
         assert not done.stderr
-    for command in ("train", "evaluate", "predict", "report", "compare", "data", "config"):
+    for command in ("train", "evaluate", "predict", "search", "report", "compare", "data", "config"):
         assert f"\n  {command} " in done.stdout
     assert statistics.median(seconds) < 0.5
 

@@ -25,12 +25,16 @@ from segtune.config import ExperimentConfig, load_recipe
 from segtune.core.config import known_keys, validate
 from segtune.core.recipe_files import read_recipe, shipped_recipes
 from segtune.core.rundir import RunDir
+from segtune.core.yaml_files import load_mapping
 from segtune.data.sources.annotations import read_annotation, read_explanations
 from segtune.data.sources.index import read_index
 from segtune.data.spec import KINDS
 from segtune.engine.config import LOSSES, METRICS
 from segtune.metrics.predictions import parse_prediction
 from segtune.ops.rle import rle_decode
+from segtune.sweep.config import SearchConfig
+from segtune.sweep.grids import load_search, shipped_grids
+from segtune.sweep.points import Base, resolved
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -145,6 +149,11 @@ def test_every_shipped_recipe_is_described() -> None:
     assert [name for name in shipped_recipes() if f"| `{name}` |" not in text] == []
 
 
+def test_every_shipped_grid_and_key_of_a_grid_file_is_described() -> None:
+    text = _text(ROOT / "docs" / "search.md")
+    assert [name for name in (*shipped_grids(), *SearchConfig.model_fields) if f"| `{name}` |" not in text] == []
+
+
 def test_every_setting_is_described() -> None:
     text = _text(ROOT / "docs" / "config.md")
     leaves = [key for key in KEYS if not any(other.startswith(f"{key}.") for other in KEYS)]
@@ -175,7 +184,11 @@ def test_recipes_on_the_pages_are_valid(page: Path, tmp_path: Path) -> None:
     for block in _blocks(page, "yaml"):
         file = tmp_path / "recipe.yaml"
         file.write_text(block, encoding="utf-8")
-        validate(ExperimentConfig, read_recipe(file), where=page.name)
+        if "axes" in load_mapping(file):
+            search = load_search(str(file))
+            resolved(search, Base.read(search))
+        else:
+            validate(ExperimentConfig, read_recipe(file), where=page.name)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

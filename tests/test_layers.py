@@ -21,7 +21,7 @@ MAY_IMPORT = {
     "engine": {"core", "ops"} | SIBLINGS,
     "config": {"core", "ops", "engine"} | SIBLINGS,
     "experiment": {"core", "ops", "engine", "config", "reports"} | SIBLINGS,
-    "sweep": {"core", "config", "experiment"},
+    "sweep": {"core", "config", "experiment", "reports"},
     "reports": {"core"},
     "cli": {"core", "ops", "engine", "config", "experiment", "sweep", "reports", "demo", "segtune"} | SIBLINGS,
     "demo": {"core", "config", "experiment", "reports"},

@@ -18,7 +18,7 @@ from typing import Annotated
 import typer
 
 import segtune
-from segtune.cli import config, data, evaluate, predict, report, train
+from segtune.cli import config, data, evaluate, predict, report, search, train
 from segtune.core import log
 from segtune.core.environment import process_rank
 from segtune.core.errors import Elsewhere, SegtuneError
@@ -71,6 +71,7 @@ app = typer.Typer(
 app.command("train")(train.train)
 app.command("evaluate")(evaluate.evaluate)
 app.command("predict")(predict.predict)
+app.command("search")(search.search)
 app.command("report")(report.report)
 app.command("compare")(report.compare)
 app.add_typer(data.app, name="data")

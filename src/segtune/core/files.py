@@ -90,6 +90,15 @@ def write_jsonl(path: Path | str, rows: Iterable[Mapping[str, Any]]) -> None:
     write_text(path, "".join(lines))
 
 
+def cut_torn_row(path: Path | str) -> None:
+    """Cuts off a last row without its line end, which a crash had torn; call it where nobody else writes."""
+    handle = os.open(path, os.O_RDWR)
+    try:
+        _cut_torn_row(handle)
+    finally:
+        os.close(handle)
+
+
 def read_jsonl(path: Path | str) -> list[dict[str, Any]]:
     """Reads the rows of a JSON Lines file; a last row without its line end (torn by a crash) is left out.
 
