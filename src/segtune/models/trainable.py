@@ -7,7 +7,6 @@ modules in training mode still move their buffers and drop activations.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 
 from torch import nn
@@ -41,9 +40,15 @@ ADAPTERS = ("lora", "vision_lora", "seg_token")
 BRIDGE = ("seg_projection", "connector")
 """Components between the two models: a base may have them or not."""
 
+DENSE_COMPONENTS = ("encoder", "decoder", "class_head", "binary_head")
+"""Components of a dense model: the first part of a parameter's path is its component."""
+
 _LORA_OF = {"lora": "llm", "vision_lora": "vision_tower", "mask_lora": "mask_encoder"}
 
-COMPONENTS = tuple(dict.fromkeys((*_LORA_OF, *(component for _, component in _COMPONENT_BY_PATTERN))))
+_REASONING_COMPONENTS = tuple(dict.fromkeys((*_LORA_OF, *(component for _, component in _COMPONENT_BY_PATTERN))))
+
+COMPONENTS = (*_REASONING_COMPONENTS, *DENSE_COMPONENTS)
+"""The components of every kind of model, in the order of the table."""
 
 
 def canonical_name(name: str) -> str:
@@ -57,11 +62,13 @@ def component_of(name: str) -> str:
     """The component that a parameter belongs to.
 
     Args:
-        name: Its path in a `ReasoningSegmenter`.
+        name: Its path in a `ReasoningSegmenter` or a `DenseSegmenter`.
 
     Raises:
         ConfigError: It belongs to none, so nobody decided whether it trains.
     """
+    if (first := name.partition(".")[0]) in DENSE_COMPONENTS:
+        return first
     plain = "." + canonical_name(name)
     for pattern, component in _COMPONENT_BY_PATTERN:
         head, _, tail = pattern.partition("*")
@@ -97,7 +104,11 @@ def apply_trainable(model: nn.Module, settings: TrainSettings) -> None:
     wanted = {
         **{lora: getattr(settings, part) == "lora" for lora, part in _LORA_OF.items()},
         "seg_token": settings.seg_token and settings.embeddings == "frozen",
-        **{part: getattr(settings, part) == "full" for part in COMPONENTS if part not in (*_LORA_OF, "seg_token")},
+        **{
+            part: getattr(settings, part) == "full"
+            for part in _REASONING_COMPONENTS
+            if part not in (*_LORA_OF, "seg_token")
+        },
     }
     present = set()
     for name, parameter in model.named_parameters():
@@ -125,19 +136,11 @@ def train_mode(model: nn.Module) -> None:
             module.eval()
 
 
-def table(
-    model: nn.Module, belongs_to: Callable[[str], str] = component_of, components: Sequence[str] = COMPONENTS
-) -> list[ComponentRow]:
-    """Counts parameters and bytes by component, components without parameters left out.
-
-    Args:
-        model: A `ReasoningSegmenter`, or anything whose parameters the other two arguments know.
-        belongs_to: From a parameter's path to its component.
-        components: All there may be, in the order of the rows.
-    """
-    counts = {component: [0, 0, 0] for component in components}
+def table(model: nn.Module) -> list[ComponentRow]:
+    """Counts parameters and bytes by component, in a fixed order, components without parameters left out."""
+    counts = {component: [0, 0, 0] for component in COMPONENTS}
     for name, parameter in model.named_parameters():
-        row = counts[belongs_to(name)]
+        row = counts[component_of(name)]
         count = logical_size(parameter)
         row[0] += count
         row[1] += count if parameter.requires_grad else 0

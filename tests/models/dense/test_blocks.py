@@ -9,15 +9,12 @@ from transformers import Dinov2Config
 
 from segtune.core.errors import ConfigError
 from segtune.models.dense.blocks import (
-    DENSE_COMPONENTS,
-    dense_component_of,
-    dense_table,
     require_frozen_as_declared,
     unfreeze,
 )
 from segtune.models.dense.config import DenseModelConfig
 from segtune.models.dense.network import build_dense
-from segtune.models.trainable import render_table, table_dict, train_mode
+from segtune.models.trainable import DENSE_COMPONENTS, component_of, render_table, table, table_dict, train_mode
 
 BOTH = {"binary_classes": ("car",)}
 
@@ -173,11 +170,11 @@ def test_frozen_stochastic_depth_and_rotary_augmentation_stand_still(tmp_path):
 
 def test_components_and_their_table(tmp_path):
     model = small_model(tmp_path, "resnet", **BOTH)
-    assert {dense_component_of(name) for name, _ in model.named_parameters()} == set(DENSE_COMPONENTS)
+    assert {component_of(name) for name, _ in model.named_parameters()} == set(DENSE_COMPONENTS)
     with pytest.raises(ConfigError, match="no component"):
-        dense_component_of("vlm.weight")
+        component_of("backbone.weight")
     unfreeze(model, 0)
-    rows = {row.component: row for row in dense_table(model)}
+    rows = {row.component: row for row in table(model)}
     assert list(rows) == list(DENSE_COMPONENTS)
     assert (rows["encoder"].trainable, rows["decoder"].frozen) == (0, 0)
     assert rows["class_head"].total == 16 * 3 + 3
@@ -198,7 +195,7 @@ def test_the_table_of_dinov2_giant_without_its_weights(tmp_path):
     with torch.device("meta"):
         model = build_dense(config, CLASSES)
     unfreeze(model, 0)
-    rows = {row.component: row for row in dense_table(model)}
+    rows = {row.component: row for row in table(model)}
     assert (rows["encoder"].total, rows["encoder"].frozen) == (1_136_480_768, 1_136_480_768)
     assert "1,136,480,768" in render_table(list(rows.values()))
     # width 256 and two GroupNorm parameters a channel: 256 at s and s/2, 128 at s/4, 64 at s/8
@@ -215,10 +212,10 @@ def test_the_table_of_dinov2_giant_without_its_weights(tmp_path):
     for count in (8, 16):
         unfreeze(model, count)
         require_frozen_as_declared(model, count)
-        encoder = dense_table(model)[0]
+        encoder = table(model)[0]
         assert encoder.trainable == count * block + 2 * 1536
     unfreeze(model, "all")
-    assert dense_table(model)[0].frozen == 1536
+    assert table(model)[0].frozen == 1536
     with pytest.raises(ConfigError, match="has 40 blocks"):
         unfreeze(model, 41)
 

@@ -12,32 +12,10 @@ from torch import nn
 
 from segtune.core.errors import ConfigError
 from segtune.models.dense.network import DenseSegmenter
-from segtune.models.trainable import ComponentRow, table
+from segtune.models.trainable import component_of
 
 Blocks = Literal["all"] | int
 """How much of the encoder trains: 0, its last N blocks, or `all` of it."""
-
-DENSE_COMPONENTS = ("encoder", "decoder", "class_head", "binary_head")
-
-
-def dense_component_of(name: str) -> str:
-    """The component that a parameter belongs to.
-
-    Args:
-        name: Its path in a `DenseSegmenter`.
-
-    Raises:
-        ConfigError: It belongs to none.
-    """
-    component = name.partition(".")[0]
-    if component in DENSE_COMPONENTS:
-        return component
-    raise ConfigError("this parameter belongs to no component", where=name, expected=", ".join(DENSE_COMPONENTS))
-
-
-def dense_table(model: DenseSegmenter) -> list[ComponentRow]:
-    """Parameters and bytes by component; `trainable.render_table` and `table_dict` show them."""
-    return table(model, dense_component_of, DENSE_COMPONENTS)
 
 
 def unfreeze(model: DenseSegmenter, blocks: Blocks) -> None:
@@ -98,7 +76,7 @@ def _declared(model: DenseSegmenter, blocks: Blocks) -> set[str]:
     return {
         name
         for name, parameter in model.named_parameters()
-        if dense_component_of(name) != "encoder" or id(parameter) in chosen
+        if component_of(name) != "encoder" or id(parameter) in chosen
     }
 
 
