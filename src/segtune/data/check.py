@@ -20,9 +20,10 @@ from segtune.core.records import IGNORE, Group
 from segtune.data.bad_items import BadItem, one_line
 from segtune.data.check_report import CheckReport, Shared, SplitReport
 from segtune.data.images import content_digest
+from segtune.data.layouts import TEXT_LAYOUT, find_splits
 from segtune.data.sources.annotations import normal_text
 from segtune.data.sources.reasonseg import ReasonSeg, Record
-from segtune.data.spec import LAYOUT, DataSpec, describe_directory, find_splits
+from segtune.data.spec import DataSpec, describe_directory
 
 Progress = Callable[[str, int, int], None]
 """Called with the split, the number of images done and their total."""
@@ -70,7 +71,7 @@ def check_dataset(
         raise DataError(
             "the directory holds nothing that can be used",
             where=str(directory),
-            expected=LAYOUT,
+            expected=TEXT_LAYOUT,
             found=describe_directory(directory) + "".join(f"\n    {item}" for item in bad[:10]),
             fix="bring the files into this layout",
         )
