@@ -67,13 +67,17 @@ def _look(
 
     Without a turn the pixels are those of the image, moved by whole numbers.
     """
+    (rows, columns), (top, left) = window, corner
+    if not angle and top >= 0 and left >= 0 and top + rows <= labels.shape[0] and left + columns <= labels.shape[1]:
+        part = (slice(top, top + rows), slice(left, left + columns))
+        return image[part], labels[part]
     middle = ((window[1] - 1) / 2, (window[0] - 1) / 2)
     cosine, sine = math.cos(math.radians(angle)), math.sin(math.radians(angle))
     # from a pixel of the window (x, y) to one of the image
     into = np.array([[cosine, -sine, 0.0], [sine, cosine, 0.0]])
     into[:, 2] = np.add(middle, (corner[1], corner[0])) - into[:, :2] @ middle
     size, border = (window[1], window[0]), cv2.BORDER_CONSTANT
-    mean = tuple(image.reshape(-1, 3).mean(axis=0).round().tolist())
+    mean = [round(value) for value in cv2.mean(image)[:3]]
     seen = cv2.warpAffine(image, into, size, None, cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP, border, mean)
     named = cv2.warpAffine(labels, into, size, None, cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP, border, (IGNORE,))
     return seen, named
