@@ -76,3 +76,10 @@ def test_a_model_that_answers_questions_cannot_read_them(tmp_path, kind):
 def test_a_folder_that_cannot_be_listed(tmp_path, kind):
     with pytest.raises(DataError, match="cannot be listed"):
         find_splits(tmp_path / "absent", kind)
+
+
+@pytest.mark.parametrize(("kind", "shown"), [("masks", r"masks/NAME\.png"), ("coco", r"instances_train\.json")])
+def test_a_directory_that_holds_something_else(tmp_path, write_pair, kind, shown):
+    write_pair(tmp_path / "val", "a")
+    with pytest.raises(DataError, match=f"(?s)no dataset of the kind '{kind}'.*{shown}.*1 directories"):
+        DataSpec.parse(f"{kind}:{tmp_path}@val")

@@ -69,13 +69,18 @@ def recognise(directory: str | Path) -> str:
         DataError: If the directory cannot be listed.
     """
     path = Path(directory)
-    if find_splits(path, "coco") or coco_file(path, "") is not None:
+    if find_splits(path, "coco") or lies_in(path, "coco"):
         return "coco"
     places = [path / split for split in find_splits(path, "masks")] or [path]
     if any((place / IMAGES).is_dir() and (place / MASKS).is_dir() for place in places):
         return "masks"
     places = [path / split for split in find_splits(path)] or [path]
     return "reasonseg" if any(_holds_json(place) for place in places) else ""
+
+
+def lies_in(directory: str | Path, kind: str) -> bool:
+    """Whether a dataset of index masks or COCO instances lies directly in a directory, without splits."""
+    return (Path(directory) / IMAGES).is_dir() if kind == "masks" else coco_file(directory, "") is not None
 
 
 def coco_file(directory: str | Path, split: str) -> Path | None:

@@ -15,7 +15,16 @@ from pathlib import Path
 
 from segtune.core.errors import ConfigError, DataError
 from segtune.data.images import SUFFIXES
-from segtune.data.layouts import COCO_LAYOUT, KNOWN_SPLITS, MASKS_LAYOUT, TEXT_LAYOUT, find_splits, recognise
+from segtune.data.layouts import (
+    COCO_LAYOUT,
+    KNOWN_SPLITS,
+    LAYOUTS,
+    MASKS_LAYOUT,
+    TEXT_LAYOUT,
+    find_splits,
+    lies_in,
+    recognise,
+)
 
 DENSE_KINDS = ("masks", "coco")
 """The kinds that give every pixel a class and ask nothing in words."""
@@ -82,6 +91,14 @@ class DataSpec:
         _require_directory(directory, text, root)
         kind = kind or _recognise(directory)
         splits = find_splits(directory, kind)
+        if kind in DENSE_KINDS and not splits and not lies_in(directory, kind):
+            raise DataError(
+                f"this is no dataset of the kind {kind!r}",
+                where=text,
+                expected=LAYOUTS[kind],
+                found=describe_directory(directory),
+                fix="bring the files into this layout, or name another kind",
+            )
         return cls(kind, str(directory), _choose_split(directory, splits, split, default_split))
 
 

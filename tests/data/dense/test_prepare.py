@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import pickle
 
 import numpy as np
 import pytest
@@ -126,3 +127,11 @@ def test_wounds():
     assert prepared.counts.pixels.tolist() == [25_933_614, 280_786]
     assert prepared.counts.images.tolist() == [100, 97]
     np.testing.assert_array_equal(training_weights(prepared, config), [1, 30])
+
+
+@pytest.mark.parametrize("exclude", [(), ("dog",)])
+def test_one_process_prepares_for_all(photos, exclude):
+    training, _ = prepare_dense_splits(_config(photos, exclude=exclude), 0)
+    sent = pickle.loads(pickle.dumps(training))
+    assert sent.to_dict() == training.to_dict()
+    np.testing.assert_array_equal(sent.source.item(1).labels, training.source.item(1).labels)
