@@ -32,3 +32,34 @@ def write_pair() -> WritePair:
         return path
 
     return write
+
+
+@pytest.fixture
+def write_masked() -> WritePair:
+    """Writes FOLDER/images/NAME.png of noise and FOLDER/masks/NAME.png with the given values."""
+
+    def write(folder: Path, name: str, values: object, seed: int = 0) -> Path:
+        labels = np.asarray(values, np.uint8)
+        path = folder / "images" / f"{name}.png"
+        mask = folder / "masks" / f"{name}.png"
+        for file in (path, mask):
+            file.parent.mkdir(parents=True, exist_ok=True)
+        noise = np.random.default_rng([seed, *name.encode()]).integers(0, 256, (*labels.shape, 3), np.uint8)
+        Image.fromarray(noise).save(path)
+        Image.fromarray(labels).save(mask)
+        return path
+
+    return write
+
+
+@pytest.fixture
+def write_classes() -> WritePair:
+    """Writes FOLDER/classes.json."""
+
+    def write(folder: Path, classes: object = ("background", "wound"), **more: object) -> Path:
+        folder.mkdir(parents=True, exist_ok=True)
+        path = folder / "classes.json"
+        path.write_text(json.dumps({"classes": classes, **more}), encoding="utf-8")
+        return path
+
+    return write

@@ -3,7 +3,8 @@ from __future__ import annotations
 import pytest
 
 from segtune.core.errors import ConfigError, DataError
-from segtune.data.spec import DataSpec, find_splits
+from segtune.data.layouts import find_splits
+from segtune.data.spec import DataSpec
 
 
 @pytest.fixture

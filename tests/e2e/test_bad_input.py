@@ -211,7 +211,7 @@ def test_datasets_that_are_none(trained: Trained, tmp_path: Path, fails: Fails) 
         fails(code, ["evaluate", trained.run, "--data", spec], *texts)
         fails(code, training("never", data__train=spec), *texts)
 
-    both(f"coco:{SCENES}@val", 2, "there is no kind of dataset called 'coco'", "expected: one of reasonseg, synth")
+    both(f"voc:{SCENES}@val", 2, "there is no kind of dataset called 'voc'", "expected: one of reasonseg, synth")
     both(f"{SCENES}@vall", 3, "the dataset has no split 'vall'", "did you mean @val?")
     both(f"{SCENES}", 3, "the dataset has several splits: name one", f"{SCENES}@train")
     both("photos@val", 3, "the dataset's directory does not exist", "found: nothing there")

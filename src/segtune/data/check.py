@@ -19,10 +19,12 @@ from segtune.core.errors import ConfigError, DataError
 from segtune.core.records import IGNORE, Group
 from segtune.data.bad_items import BadItem, one_line
 from segtune.data.check_report import CheckReport, Shared, SplitReport
+from segtune.data.dense.check import DenseCheckReport, check_dense
 from segtune.data.images import content_digest
+from segtune.data.layouts import TEXT_LAYOUT, find_splits
 from segtune.data.sources.annotations import normal_text
 from segtune.data.sources.reasonseg import ReasonSeg, Record
-from segtune.data.spec import LAYOUT, DataSpec, describe_directory, find_splits
+from segtune.data.spec import DENSE_KINDS, DataSpec, describe_directory
 
 Progress = Callable[[str, int, int], None]
 """Called with the split, the number of images done and their total."""
@@ -41,7 +43,7 @@ class _Contents:
 
 def check_dataset(
     dataset: str | Path | DataSpec, root: str | Path | None = None, progress: Progress | None = None
-) -> CheckReport:
+) -> CheckReport | DenseCheckReport:
     """Checks a dataset: all its splits, or the one that is named.
 
     Args:
@@ -62,7 +64,9 @@ def check_dataset(
         raise ConfigError("a stream has no files to check", where=str(spec), fix="name a directory")
     if not directory.is_dir():
         raise DataError("the dataset's directory does not exist", where=str(spec), expected=str(directory.absolute()))
-    names = (spec.split,) if spec.split else find_splits(directory) or ("",)
+    names = (spec.split,) if spec.split else find_splits(directory, spec.kind) or ("",)
+    if spec.kind in DENSE_KINDS:
+        return check_dense(spec, names, root, progress)
     found = [check_source(ReasonSeg(directory, name, root=root), progress) for name in names]
     reports = tuple(report for report, _ in found)
     if not any(report.records for report in reports):
@@ -70,7 +74,7 @@ def check_dataset(
         raise DataError(
             "the directory holds nothing that can be used",
             where=str(directory),
-            expected=LAYOUT,
+            expected=TEXT_LAYOUT,
             found=describe_directory(directory) + "".join(f"\n    {item}" for item in bad[:10]),
             fix="bring the files into this layout",
         )

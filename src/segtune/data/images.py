@@ -60,21 +60,35 @@ def open_image(path: str | Path, max_pixels: int = MAX_PIXELS) -> np.ndarray:
         DataError: If the file is missing, empty, damaged, too large, not an image or of an unsupported kind.
     """
     path = Path(path)
-    with _opened(path, max_pixels) as image:
-        orientation = _orientation(image)
-        try:
-            image.load()
-        except Exception as error:  # decoders raise nearly anything on damaged bytes
-            raise DataError(
-                "the image is damaged or cut short",
-                where=str(path),
-                expected=f"a complete {image.format} image",
-                found=f"{path.stat().st_size:,} bytes that do not decode ({_said(error)})",
-                fix="copy or download the file again, or remove it together with its annotation",
-            ) from error
-        if orientation in _TRANSPOSES:
-            image = image.transpose(_TRANSPOSES[orientation])
-        return _to_rgb(image, path)
+    with opened(path, max_pixels) as image:
+        return _to_rgb(displayed(image, path), path)
+
+
+def displayed(image: Image.Image, path: Path) -> Image.Image:
+    """Decodes an opened image and turns it as a viewer shows it.
+
+    Args:
+        image: From `opened`.
+        path: Its file, for the message.
+
+    Returns:
+        The image after EXIF orientation, in its own mode.
+
+    Raises:
+        DataError: If its pixels are damaged.
+    """
+    orientation = _orientation(image)
+    try:
+        image.load()
+    except Exception as error:  # decoders raise nearly anything on damaged bytes
+        raise DataError(
+            "the image is damaged or cut short",
+            where=str(path),
+            expected=f"a complete {image.format} image",
+            found=f"{path.stat().st_size:,} bytes that do not decode ({_said(error)})",
+            fix="copy or download the file again, or remove it together with its annotation",
+        ) from error
+    return image.transpose(_TRANSPOSES[orientation]) if orientation in _TRANSPOSES else image
 
 
 def image_size(path: str | Path, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
@@ -90,7 +104,7 @@ def image_size(path: str | Path, max_pixels: int = MAX_PIXELS) -> tuple[int, int
     Raises:
         DataError: If the file is missing, empty, too large or not an image.
     """
-    with _opened(Path(path), max_pixels) as image:
+    with opened(Path(path), max_pixels) as image:
         width, height = image.size
         turned = _orientation(image) in (5, 6, 7, 8)
     return (width, height) if turned else (height, width)
@@ -140,8 +154,12 @@ def content_digest(path: str | Path) -> str:
 
 
 @contextmanager
-def _opened(path: Path, max_pixels: int) -> Iterator[Image.Image]:
-    """Opens the header of an image whose size is allowed; everything that may go wrong is a `DataError`."""
+def opened(path: Path, max_pixels: int = MAX_PIXELS) -> Iterator[Image.Image]:
+    """Opens the header of an image whose size is allowed; its pixels are not decoded yet.
+
+    Raises:
+        DataError: If the file is missing, empty, too large or not an image.
+    """
     _require_content(path)
     try:
         with warnings.catch_warnings():

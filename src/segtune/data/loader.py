@@ -9,6 +9,7 @@ from __future__ import annotations
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -23,6 +24,9 @@ from segtune.data.collate import Collate
 from segtune.data.config import AugmentConfig
 from segtune.data.conversation import Conversation
 from segtune.data.transforms import Sample, Transform
+
+_Sample = TypeVar("_Sample")
+_Batch = TypeVar("_Batch")
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +130,7 @@ class TrainingLoader:
         """The batches of an epoch from batch `start` on; with several processes each takes every `world`-th."""
         order = epoch_order(self.length, self.seed, epoch)
         keys = [[(epoch, i) for i in order[k : k + self.batch_size]] for k in range(0, self.length, self.batch_size)]
-        yield from _load(self.samples, keys[start:][rank::world], self.collate, self.num_workers)
+        yield from load_batches(self.samples, keys[start:][rank::world], self.collate, self.num_workers)
 
 
 class ScoringLoader:
@@ -151,12 +155,23 @@ class ScoringLoader:
         """The batches of one process; no group comes twice over all processes."""
         own = list(range(rank, self.length, world))
         keys = [own[k : k + self.batch_size] for k in range(0, len(own), self.batch_size)]
-        yield from _load(self.samples, keys, self.collate, self.num_workers)
+        yield from load_batches(self.samples, keys, self.collate, self.num_workers)
 
 
-def _load(
-    samples: Dataset[Sample], keys: Sequence[Sequence[object]], collate: Callable[..., Batch], num_workers: int
-) -> Iterator[Batch]:
+def load_batches(
+    samples: Dataset[_Sample],
+    keys: Sequence[Sequence[object]],
+    collate: Callable[[Sequence[_Sample]], _Batch],
+    num_workers: int,
+) -> Iterator[_Batch]:
+    """Prepares batches one after another, in this process or in workers.
+
+    Args:
+        samples: What maps a key to a sample.
+        keys: The keys of every batch.
+        collate: Joins the samples of a batch.
+        num_workers: Processes that prepare batches; 0 for none.
+    """
     yield from DataLoader(
         samples,
         batch_sampler=keys,  # type: ignore[arg-type]

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from segtune.core.errors import DataError
+from segtune.core.errors import ConfigError, DataError
 from segtune.core.log import get_logger
-from segtune.core.records import Source
+from segtune.core.records import DenseSource, Source
 from segtune.data.bad_items import BadItem
+from segtune.data.layouts import LAYOUTS, TEXT_LAYOUT, find_splits
 from segtune.data.sources.reasonseg import ReasonSeg
 from segtune.data.sources.synthetic.stream import AttributeStream
 from segtune.data.sources.synthetic.write import write_dataset
-from segtune.data.spec import LAYOUT, DataSpec, describe_directory, find_splits, is_absent
+from segtune.data.spec import DENSE_KINDS, KINDS, DataSpec, describe_directory, is_absent
 
 _SHOWN_BAD_ITEMS = 10
 _log = get_logger(__name__)
@@ -46,9 +47,16 @@ def open_source(
         The source. One that reads files has `bad` and `files` (see `usable`).
 
     Raises:
-        ConfigError: If a stream has no such split.
+        ConfigError: If a stream has no such split, or the kind of dataset asks nothing in words.
         DataError: If the directory or split is missing, or the dataset has several splits and none is named.
     """
+    if spec.kind in DENSE_KINDS:
+        raise ConfigError(
+            "this dataset gives every pixel a class and asks nothing in words",
+            where=str(spec),
+            expected="data with questions, as " + ", ".join(kind for kind in KINDS if kind not in DENSE_KINDS),
+            fix="train a dense model on it, or name a dataset with questions",
+        )
     directory = spec.directory
     if directory is None:
         length = stream_length if limit is None else min(limit, stream_length)
@@ -56,13 +64,11 @@ def open_source(
     if spec.kind == "synth" and is_absent(directory):
         _log.info("drawing %d scenes into %s, which does not exist yet (seed %d)", scenes, directory, seed)
         write_dataset(directory, scenes=scenes, seed=seed)
-    if not directory.is_dir():
-        raise DataError("the dataset's directory does not exist", where=str(spec), expected=str(directory.absolute()))
-    split = _the_split(spec, directory)
+    split = the_split(spec)
     return ReasonSeg(directory, split, root=root, first_query_only=first_query_only, limit=limit)
 
 
-def usable(source: Source, max_bad_fraction: float = 0.1, where: str = "") -> tuple[BadItem, ...]:
+def usable(source: Source | DenseSource, max_bad_fraction: float = 0.1, where: str = "") -> tuple[BadItem, ...]:
     """Makes sure that enough of a source can be used to go on without the rest.
 
     Args:
@@ -88,7 +94,7 @@ def usable(source: Source, max_bad_fraction: float = 0.1, where: str = "") -> tu
         raise DataError(
             "the dataset holds nothing that can be used",
             where=where,
-            expected=LAYOUT,
+            expected=LAYOUTS[getattr(source, "kind", "reasonseg")],
             found=f"{files} {what}, {len(bad)} bad items{listed}",
             fix="correct these files; `segtune data check DIR` lists every one",
         )
@@ -101,29 +107,46 @@ def usable(source: Source, max_bad_fraction: float = 0.1, where: str = "") -> tu
     )
 
 
-def counted_items(source: Source) -> int:
-    """Of how many items the bad ones are a share: annotation files, and the entries of an index where there is one."""
+def counted_items(source: Source | DenseSource) -> int:
+    """Of how many items the bad ones are a share: annotation files and entries of an index; images of dense data."""
     index = getattr(source, "index", None)
     return int(getattr(source, "files", len(source))) + (index.entries if index is not None else 0)
 
 
-def items_word(source: Source) -> str:
+def items_word(source: Source | DenseSource) -> str:
     """What those items are called in a message."""
+    if getattr(source, "kind", "") in DENSE_KINDS:
+        return "images"
     index = getattr(source, "index", None)
     return "annotation files and entries" if index is not None and index.entries else "annotation files"
 
 
-def _the_split(spec: DataSpec, directory: Path) -> str:
-    """The split to read: the one that is named, else the only one there is."""
-    splits = find_splits(directory)
+def the_split(spec: DataSpec) -> str:
+    """The split to read: the one that is named, else the only one there is.
+
+    Args:
+        spec: A dataset on disk.
+
+    Returns:
+        Its name; empty where the files lie directly in the directory.
+
+    Raises:
+        DataError: If the directory or the split is missing, or the dataset has several splits and none is named.
+    """
+    directory = spec.directory
+    if directory is None or not directory.is_dir():
+        where = str(spec.location if directory is None else directory.absolute())
+        raise DataError("the dataset's directory does not exist", where=str(spec), expected=where)
+    splits = find_splits(directory, spec.kind)
     if spec.split in splits or (not spec.split and not splits):
         return spec.split
     if not spec.split and len(splits) == 1:
         return splits[0]
+    layout = LAYOUTS.get(spec.kind, TEXT_LAYOUT)
     raise DataError(
         f"the dataset has no split {spec.split!r}" if spec.split else "the dataset has several splits: name one",
         where=str(spec),
-        expected="one of " + ", ".join(splits) if splits else f"files directly in the directory, or{LAYOUT}",
+        expected="one of " + ", ".join(splits) if splits else f"files directly in the directory, or{layout}",
         found=spec.split or describe_directory(directory),
         fix=f"for example {spec.kind}:{spec.location}@{splits[0]}" if splits else f"leave @{spec.split} away",
     )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,8 +17,9 @@ from segtune.core.errors import ConfigError, DataError
 from segtune.core.records import Group, Source
 from segtune.data.bad_items import BadItem, one_line
 from segtune.data.config import DataConfig
+from segtune.data.layouts import LAYOUTS, TEXT_LAYOUT
 from segtune.data.open import counted_items, open_source, usable
-from segtune.data.spec import LAYOUT, DataSpec
+from segtune.data.spec import DENSE_KINDS, DataSpec
 
 _WORKING_DIRECTORY = re.compile(r"(\w+:)?\.(@.*)?")
 """How a recipe names data that are wherever `data.root` says."""
@@ -128,7 +129,7 @@ def prepare(
         ConfigError: The name is malformed, or a recipe leaves the place open and no root was given.
         DataError: It is missing, or too much of it is bad; bad items are listed.
     """
-    spec = _named(name, config.root)
+    spec = named_dataset(name, config.root)
     drawn = spec.directory is None
     source = open_source(
         spec, root=config.root, seed=seed if drawn else config.synth.seed, scenes=config.synth.scenes, limit=limit,
@@ -141,28 +142,58 @@ def prepare(
         source = FirstSamples(source, max_samples)
     if drawn:
         return Prepared(spec, source, tuple(bad), 0)
-    readable, skipped = [], 0
-    for index in range(len(source)):
+    images = len(source)
+    readable = decode_all(spec, images, source.group, bad, found, config.max_bad_fraction, name)
+    skipped = sum(len(source.ids(index)) for index in sorted(set(range(images)) - set(readable)))
+    if len(readable) < images:
+        source = Subset(source, readable)
+    return Prepared(spec, source, tuple(bad), skipped)
+
+
+def decode_all(
+    spec: DataSpec,
+    images: int,
+    read: Callable[[int], object],
+    bad: list[BadItem],
+    found: int,
+    max_bad_fraction: float,
+    name: str,
+) -> list[int]:
+    """Reads every image of a dataset on disk once.
+
+    Args:
+        spec: The dataset.
+        images: How many there are.
+        read: Reads the image at an index and what belongs to it.
+        bad: What was bad before; what cannot be read is added.
+        found: Of how many files those are a share.
+        max_bad_fraction: The largest tolerated share, 0 to 1.
+        name: The dataset as the recipe names it, for the message.
+
+    Returns:
+        The indices of those that can be read.
+
+    Raises:
+        DataError: If none can, or too many cannot; the first ten are listed.
+    """
+    readable = []
+    for index in range(images):
         try:
-            source.group(index)
+            read(index)
             readable.append(index)
         except DataError as error:
             bad.append(BadItem(_below(spec, error.where), one_line(error)))
-            skipped += len(source.ids(index))
-    images, files = len(source), max(found, len(bad))
-    lost = images - len(readable)
-    if lost:
-        source = Subset(source, readable)
+    lost, files = images - len(readable), max(found, len(bad))
     # Of the images, and together with the annotations that were bad before: neither may exceed the bound.
-    if not readable or lost > config.max_bad_fraction * images or len(bad) > config.max_bad_fraction * files:
+    if not readable or lost > max_bad_fraction * images or len(bad) > max_bad_fraction * files:
         listed = "".join(f"\n    {item}" for item in bad[:10])
         raise DataError(
             "too many images cannot be decoded", where=name,
-            expected=f"at most {config.max_bad_fraction:.0%} bad items",
+            expected=f"at most {max_bad_fraction:.0%} bad items",
             found=f"{lost} of {images} images, and {len(bad)} bad items among {files} files{listed}",
             fix="replace these files, or raise data.max_bad_fraction",
         )  # fmt: skip
-    return Prepared(spec, source, tuple(bad), skipped)
+    return readable
 
 
 def prepare_splits(config: DataConfig, seed: int) -> tuple[Prepared, Prepared | None]:
@@ -181,15 +212,27 @@ def prepare_splits(config: DataConfig, seed: int) -> tuple[Prepared, Prepared | 
     return training, prepare(config.val, config, max_samples=config.max_val_samples, seed=seed)
 
 
-def _named(name: str, root: str | None) -> DataSpec:
-    """The dataset of a name; where a recipe leaves the place open, what is missing is `data.root`."""
+def named_dataset(name: str, root: str | None) -> DataSpec:
+    """The dataset of a name in a recipe.
+
+    Args:
+        name: `KIND:DIR@SPLIT`.
+        root: The directory before relative paths.
+
+    Raises:
+        ConfigError: The name is malformed, or a recipe leaves the place open and no root was given.
+        DataError: It is missing.
+    """
     try:
         return DataSpec.parse(name, root=root)
     except DataError as error:
         if root is None and _WORKING_DIRECTORY.fullmatch(name):
+            kind = name.partition(":")[0]
+            asked = "masks" if kind in DENSE_KINDS else "questions"
             raise ConfigError(
-                "the recipe needs to be told where your photographs and questions are", where="data.root",
-                expected=LAYOUT, found="nothing, and none of this in the working directory", fix="add data.root=DIR",
+                f"the recipe needs to be told where your photographs and {asked} are", where="data.root",
+                expected=LAYOUTS.get(kind, TEXT_LAYOUT), found="nothing, and none of this in the working directory",
+                fix="add data.root=DIR",
             ) from error  # fmt: skip
         raise
 

@@ -15,23 +15,26 @@ from pathlib import Path
 
 from segtune.core.errors import ConfigError, DataError
 from segtune.data.images import SUFFIXES
+from segtune.data.layouts import (
+    COCO_LAYOUT,
+    KNOWN_SPLITS,
+    LAYOUTS,
+    MASKS_LAYOUT,
+    TEXT_LAYOUT,
+    find_splits,
+    lies_in,
+    recognise,
+)
 
-KINDS = ("reasonseg", "synth", "stream")
+DENSE_KINDS = ("masks", "coco")
+"""The kinds that give every pixel a class and ask nothing in words."""
+
+KINDS = ("reasonseg", "synth", "stream", *DENSE_KINDS)
 """The kinds of dataset that can be named."""
 
 STREAMS = ("attributes",)
 """The streams of freshly drawn scenes, `stream:NAME`."""
 
-KNOWN_SPLITS = ("train", "val", "test")
-"""Sub-directories that always are splits, in the order in which they are shown."""
-
-LAYOUT = """
-    DIR/train/NAME.jpg  DIR/train/NAME.json      (the same for val and test; or the pairs directly in DIR)
-    NAME.json: {"text": ["the dog on the left"], "is_sentence": false,
-                "shapes": [{"label": "target", "points": [[10, 10], [60, 12], [55, 80]]}]}"""
-"""The expected layout with an example, for messages and help texts."""
-
-_NOT_SPLITS = {"explanatory"}
 _GRAMMAR = "KIND:DIR@SPLIT or a directory, with KIND one of " + ", ".join(KINDS)
 
 
@@ -86,41 +89,17 @@ class DataSpec:
         if kind == "synth" and is_absent(directory):
             return cls(kind, str(directory), split or default_split or KNOWN_SPLITS[0])
         _require_directory(directory, text, root)
-        splits = find_splits(directory)
-        if not kind:
-            kind = _recognise(directory, splits)
+        kind = kind or _recognise(directory)
+        splits = find_splits(directory, kind)
+        if kind in DENSE_KINDS and not splits and not lies_in(directory, kind):
+            raise DataError(
+                f"this is no dataset of the kind {kind!r}",
+                where=text,
+                expected=LAYOUTS[kind],
+                found=describe_directory(directory),
+                fix="bring the files into this layout, or name another kind",
+            )
         return cls(kind, str(directory), _choose_split(directory, splits, split, default_split))
-
-
-def find_splits(directory: str | Path) -> tuple[str, ...]:
-    """The splits of a dataset directory: the known ones first, then others by name.
-
-    Where `train`, `val` or `test` exist, the directory has splits, and every other sub-directory that holds JSON files
-    is one as well. Without them a directory with JSON files of its own has none (its sub-directories are folders of
-    one dataset), and one without has its sub-directories with JSON files as splits.
-
-    Args:
-        directory: An existing directory.
-
-    Returns:
-        The names, empty where the files lie directly in the directory or there are none.
-
-    Raises:
-        DataError: If the directory cannot be listed.
-    """
-    try:
-        folders = sorted(
-            entry.name
-            for entry in os.scandir(directory)
-            if entry.is_dir() and not entry.name.startswith(".") and entry.name not in _NOT_SPLITS
-        )
-        known = [name for name in KNOWN_SPLITS if name in folders]
-        if not known and _holds_json(directory):
-            return ()
-        others = [name for name in folders if name not in known and _holds_json(Path(directory, name))]
-    except OSError as error:
-        raise DataError("the directory cannot be listed", where=str(directory), found=str(error)) from error
-    return (*known, *others)
 
 
 def is_absent(directory: str | Path) -> bool:
@@ -202,15 +181,14 @@ def _require_directory(directory: Path, text: str, root: str | Path | None) -> N
     )
 
 
-def _recognise(directory: Path, splits: tuple[str, ...]) -> str:
+def _recognise(directory: Path) -> str:
     """The kind of a bare directory, by what lies in it."""
-    places = [directory / split for split in splits] or [directory]
-    if any(_holds_json(place) for place in places):
-        return "reasonseg"
+    if kind := recognise(directory):
+        return kind
     raise DataError(
         "the layout of this directory is not recognised",
         where=str(directory),
-        expected=LAYOUT,
+        expected=f"{TEXT_LAYOUT}\n  or{MASKS_LAYOUT}\n  or{COCO_LAYOUT}",
         found=describe_directory(directory),
         fix="name the kind of the dataset in front (KIND:DIR), or the directory that holds these files",
     )
@@ -241,9 +219,3 @@ def _choose_split(directory: Path, splits: tuple[str, ...], named: str, default:
     raise DataError(
         f"the dataset has no split {wanted!r}", where=str(directory), expected=expected, found=wanted, fix=fix
     )
-
-
-def _holds_json(directory: str | Path) -> bool:
-    """Whether a directory holds a JSON file directly."""
-    with os.scandir(directory) as entries:
-        return any(entry.name.lower().endswith(".json") and not entry.name.startswith(".") for entry in entries)

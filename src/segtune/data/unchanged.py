@@ -7,23 +7,30 @@ What is compared are the facts of `data.json`; pixels and polygons are not read 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Protocol
 
 from segtune.core import rundir as names
 from segtune.core.errors import DataError
 from segtune.core.rundir import RunDir
-from segtune.data.prepare import Prepared
 
 _COUNTS = ("images", "queries")
 _LISTED = 3
 
 
-def data_facts(training: Prepared, validation: Prepared | None) -> dict[str, dict[str, Any] | None]:
+class Facts(Protocol):
+    """Data that say what they hold: `Prepared`, `PreparedDense`."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """For `data.json`: `ids_sha256`, `bad`, and `images` or also `queries`."""
+        ...
+
+
+def data_facts(training: Facts, validation: Facts | None) -> dict[str, dict[str, Any] | None]:
     """The content of `data.json`."""
     return {"train": training.to_dict(), "val": validation.to_dict() if validation else None}
 
 
-def require_unchanged(run: RunDir, training: Prepared, validation: Prepared | None) -> None:
+def require_unchanged(run: RunDir, training: Facts, validation: Facts | None) -> None:
     """Makes sure that the data are those of which the run has written down the facts.
 
     Args:
@@ -56,7 +63,7 @@ def require_unchanged(run: RunDir, training: Prepared, validation: Prepared | No
 def _changes(then: Mapping[str, Any], now: Mapping[str, Any]) -> tuple[str, str] | None:
     """What was there and what is; None where it is the same. Runs from before the digest have counts alone."""
     digest = then.get("ids_sha256", now["ids_sha256"])
-    if all(then.get(key) == now[key] for key in _COUNTS):
+    if all(then.get(key) == now.get(key) for key in _COUNTS):
         return None if digest == now["ids_sha256"] else (_counted(then), f"{_counted(now)}, but not the same ones")
     lost = [item for item in now["bad"] if item not in then.get("bad", ())]
     listed = "".join(f"\n    {item}" for item in lost[:_LISTED])
@@ -65,4 +72,4 @@ def _changes(then: Mapping[str, Any], now: Mapping[str, Any]) -> tuple[str, str]
 
 
 def _counted(facts: Mapping[str, Any]) -> str:
-    return ", ".join(f"{facts.get(key)} {key}" for key in _COUNTS)
+    return ", ".join(f"{facts[key]} {key}" for key in _COUNTS if key in facts)

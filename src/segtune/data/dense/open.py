@@ -1,0 +1,59 @@
+"""From a dataset's name to labelled images."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from segtune.core.records import DenseSource
+from segtune.data.open import open_source, the_split
+from segtune.data.sources.classes import find_classes
+from segtune.data.sources.coco import CocoInstances
+from segtune.data.sources.masks import MaskFolder
+from segtune.data.sources.texts import TextClasses, classes_of_words
+from segtune.data.spec import DataSpec
+
+
+def open_dense_source(
+    spec: DataSpec,
+    *,
+    root: str | Path | None = None,
+    words: Mapping[str, Sequence[str]] | None = None,
+    limit: int | None = None,
+    seed: int = 0,
+    scenes: int = 400,
+    stream_length: int = 2048,
+    stream_queries: int = 4,
+) -> DenseSource:
+    """Opens a dataset whose pixels have classes.
+
+    Args:
+        spec: Its name: index masks, COCO instances, or data with questions.
+        root: Links in the dataset must stay below this directory; the dataset's own directory if None.
+        words: Data with questions: the words of each class, in place of the `classes.json` beside the data.
+        limit: At most so many images.
+        seed: Of what is drawn (`synth` and `stream`).
+        scenes: Scenes of a `synth` dataset over all splits, where it is drawn.
+        stream_length: Images that a stream calls an epoch.
+        stream_queries: Targets of each image of a stream.
+
+    Returns:
+        The source. One that reads files has `bad`, `files` and `image_path`.
+
+    Raises:
+        ConfigError: A stream without words, a stream without this split, or a class without texts.
+        DataError: If the directory, the split or `classes.json` is missing or not as expected.
+    """
+    if spec.kind == "masks":
+        return MaskFolder(spec.location, the_split(spec), root=root, limit=limit)
+    if spec.kind == "coco":
+        return CocoInstances(spec.location, the_split(spec), root=root, limit=limit)
+    source = open_source(
+        spec, root=root, seed=seed, scenes=scenes, limit=limit, stream_length=stream_length,
+        stream_queries=stream_queries,
+    )  # fmt: skip
+    if words or spec.directory is None:
+        return TextClasses(source, classes_of_words(words or {}), drawn=spec.directory is None)
+    directory = spec.directory.expanduser().resolve()
+    base = directory if root is None else Path(root).expanduser().resolve()
+    return TextClasses(source, find_classes(directory, getattr(source, "split", ""), base))

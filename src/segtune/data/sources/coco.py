@@ -1,0 +1,179 @@
+"""COCO instances as a class for every pixel, without pycocotools.
+
+`annotations/instances_SPLIT.json` lies beside the folder `SPLIT/` of the images, or `_annotations.coco.json` in it, as
+labelling tools export it. Class 0 is the background; the categories follow in the order of their ids.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from segtune.core.errors import DataError
+from segtune.core.records import IGNORE, LabelledImage
+from segtune.data.bad_items import BadItem, one_line
+from segtune.data.images import MAX_PIXELS, open_image, verify_image
+from segtune.data.layouts import COCO_LAYOUT, coco_file
+from segtune.data.sources.coco_file import Instance, Picture, read_coco
+from segtune.data.sources.listing import require_below
+from segtune.ops.masks import rle_decode
+from segtune.ops.polygons import fill_polygons
+
+
+@dataclass(frozen=True, slots=True)
+class _Image:
+    """An image that can be used."""
+
+    id: str
+    path: Path
+    picture: Picture
+
+
+class CocoInstances:
+    """A split of COCO instances, in the order of the file.
+
+    Instances are painted by `paint_instances`. An image without annotations is all background. What the file names and
+    the disk lacks, and an image with an annotation that cannot be read, is bad.
+
+    Args:
+        directory: The dataset's directory.
+        split: The split; empty where `_annotations.coco.json` lies directly in `directory`.
+        root: Links must stay below this directory; `directory` itself if None.
+        limit: Keep only the first so many images.
+        max_pixels: Refuse larger images (width x height).
+
+    Attributes:
+        name: The name of the directory.
+        split: The split.
+        directory: The dataset's directory, resolved.
+        classes: `background`, then the categories.
+        files: Number of images in the file, good and bad, before `limit`.
+        bad: What cannot be used, with the reason; paths are below `directory`.
+
+    Raises:
+        DataError: If the file of annotations is missing, unreadable, leads out of the root or is no such file.
+    """
+
+    kind = "coco"
+
+    def __init__(
+        self,
+        directory: str | Path,
+        split: str = "",
+        *,
+        root: str | Path | None = None,
+        limit: int | None = None,
+        max_pixels: int = MAX_PIXELS,
+    ) -> None:
+        self.directory = Path(directory).expanduser().resolve()
+        self.name, self.split, self._max_pixels = self.directory.name, split, max_pixels
+        base = self.directory if root is None else Path(root).expanduser().resolve()
+        path = coco_file(self.directory, split)
+        if path is None:
+            raise DataError(
+                "there is no file of COCO annotations", where=str(self.directory), expected=COCO_LAYOUT,
+                found=f"none for the split {split!r}" if split else "none",
+            )  # fmt: skip
+        require_below(path, base)
+        content = read_coco(path)
+        self.classes, self.files = content.classes, len(content.pictures)
+        name = path.relative_to(self.directory).as_posix()
+        bad = [BadItem(name, reason) for reason in content.refused]
+        self._images = self._usable(content.pictures, base, bad)[:limit]
+        self.bad = tuple(sorted(bad))
+
+    def __len__(self) -> int:
+        """Number of images."""
+        return len(self._images)
+
+    def item(self, index: int, epoch: int = 0) -> LabelledImage:
+        """Decodes an image and paints its instances.
+
+        Args:
+            index: Which image, from 0.
+            epoch: Of no effect: files do not change.
+
+        Raises:
+            DataError: If the image is damaged, or a run-length mask is corrupt or has another size.
+        """
+        found = self._images[index]
+        image = open_image(found.path, self._max_pixels)
+        try:
+            labels = paint_instances(found.picture.instances, (image.shape[0], image.shape[1]))
+        except DataError as error:
+            said = f"{error.found} ({error.where.rpartition(', ')[2]})"
+            raise DataError(
+                error.message, where=str(found.path), expected=error.expected, found=said, fix=error.fix
+            ) from error
+        return LabelledImage(found.id, image, labels)
+
+    def item_id(self, index: int) -> str:
+        """The id of the image at `index`, without reading it: its path in the file, without suffix."""
+        return self._images[index].id
+
+    def image_path(self, index: int) -> Path:
+        """The file of the image at `index`."""
+        return self._images[index].path
+
+    def _usable(self, pictures: tuple[Picture, ...], root: Path, bad: list[BadItem]) -> list[_Image]:
+        """The images whose file and annotations are in order; the others to `bad`."""
+        images: list[_Image] = []
+        seen: set[str] = set()
+        for picture in pictures:
+            path = self.directory / self.split / picture.file_name
+            stem = picture.file_name.rpartition(".")[0] or picture.file_name
+            reason = picture.refused or self._refusal(path, picture.size, root)
+            if not reason and stem in seen:
+                reason = "another image has the same name but for its suffix"
+            if reason:
+                bad.append(BadItem(f"{self.split}/{picture.file_name}".lstrip("/"), reason))
+            else:
+                seen.add(stem)
+                images.append(_Image(stem, path, picture))
+        return images
+
+    def _refusal(self, path: Path, size: tuple[int, int], root: Path) -> str:
+        """Why an image file cannot be used; empty where it can."""
+        try:
+            require_below(path, root)
+            found = verify_image(path, self._max_pixels)
+        except DataError as error:
+            return one_line(error)
+        if found == size:
+            return ""
+        said = f"found {found[1]} x {found[0]} as displayed; expected {size[1]} x {size[0]} (width x height)"
+        return f"the image has not the size that its annotations were drawn for; {said}"
+
+
+def paint_instances(instances: list[Instance], size: tuple[int, int]) -> np.ndarray:
+    """Paints instances into one array of labels.
+
+    Crowds come first, so that a labelled instance in them wins; then the others by falling number of pixels, so that
+    small things stay visible; of equal ones the later is painted first. The parts of an instance are joined.
+
+    Args:
+        instances: Of one image, in the order of the file.
+        size: (h, w) in original pixels.
+
+    Returns:
+        uint8 `[h, w]`: 0 where there is nothing, class indices, and `IGNORE` for crowds.
+
+    Raises:
+        DataError: A run-length mask is corrupt or has another size.
+    """
+    masks = [_mask(instance, size) for instance in instances]
+    areas = [int(np.count_nonzero(mask)) for mask in masks]
+    labels = np.zeros(size, np.uint8)
+    order = sorted(range(len(masks)), key=lambda i: (instances[i].label == IGNORE, areas[i], i), reverse=True)
+    for index in order:
+        labels[masks[index]] = instances[index].label
+    return labels
+
+
+def _mask(instance: Instance, size: tuple[int, int]) -> np.ndarray:
+    """The mask of an instance, bool `[h, w]`."""
+    if instance.rle is not None:
+        return rle_decode(instance.rle, size=size, where=instance.where)
+    return fill_polygons(instance.polygons, size)
