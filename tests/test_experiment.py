@@ -139,6 +139,17 @@ def test_a_plateau_on_a_metric_of_training_needs_no_validation(capsys: pytest.Ca
     assert "stopped early: recall had no gain in 1 values" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(("settings", "epoch"), [(["train.best=loss", "train.best_goal=max"], 1), ([], 2)])
+def test_without_validation_the_best_is_that_of_a_key_of_training_or_the_newest(
+    settings: list[str], epoch: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = experiment.train(config(f"unvalidated-best-{epoch}", "data.val=null", *settings))
+    losses = [row["loss"] for row in _history(run.path)["train"]]
+    assert losses[1] < losses[0]  # so that the highest loss, asked for as the best, is not the newest
+    assert open_checkpoint(run.path / "checkpoints/best").about["epoch"] == epoch
+    assert ("the best is that by loss" if settings else "the newest checkpoint counts") in capsys.readouterr().out
+
+
 def test_a_run_that_stopped_early_is_complete(watched: Path, capsys: pytest.CaptureFixture[str]) -> None:
     before = (watched / "checkpoints/last/manifest.json").stat().st_mtime_ns
     experiment.resume(watched)

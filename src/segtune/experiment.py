@@ -261,7 +261,9 @@ def _open(config: ExperimentConfig, run: RunDir, training: Prepared, validation:
             for item in part.bad:
                 _say(f"  left out: {item}")
     if validation is None:
-        _say("no validation data: nothing will be scored, and the newest checkpoint counts as the best")
+        best = config.train.best
+        which = "the newest checkpoint counts as the best" if best.startswith("val_") else f"the best is that by {best}"
+        _say(f"no validation data: nothing will be scored, and {which}")
     return Session(config, run, loaded, training, validation, accelerator)
 
 
