@@ -9,7 +9,7 @@ from tests.reports.conftest import MakeRun, history
 
 from segtune.core.errors import CheckpointError
 from segtune.core.files import write_json
-from segtune.engine.config import FORCED_TWINS
+from segtune.engine.config import FORCED_TWINS, LOSSES
 from segtune.reports import facts
 from segtune.reports.facts import read_run
 
@@ -28,12 +28,19 @@ def test_the_best_epoch_is_the_one_whose_checkpoint_was_kept(make_run: MakeRun) 
         ({"best": "val_gIoU"}, 3),
         ({"best": "val_gIoU", "best_goal": "min"}, 1),
         ({"best": "val_nonsense"}, None),
+        ({"best": "val_iou"}, 2),  # a loss, though its name ends as those of scores do
+        ({"best": "val_generalized_iou"}, 4),
     ],
 )
 def test_without_checkpoints_the_rule_of_the_recipe_decides(
     train: dict[str, str], epoch: int | None, make_run: MakeRun
 ) -> None:
-    assert read_run(make_run(config={"train": {"epochs": 4, **train}})).best_epoch == epoch
+    rows = history(4)
+    for row, value in zip(rows["val"], (0.5, 0.2, 0.6, 0.9), strict=True):
+        row |= {"val_iou": value, "val_generalized_iou": value}
+    run = make_run(files={"training_history.json": rows}, config={"train": {"epochs": 4, **train}})
+    assert read_run(run).best_epoch == epoch
+    assert facts._LOSSES == LOSSES
 
 
 def test_of_epochs_equal_in_generate_mode_the_better_with_the_answer_given_was_kept(make_run: MakeRun) -> None:
