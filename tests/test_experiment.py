@@ -22,6 +22,7 @@ from segtune.core.errors import ConfigError, DataError, Interrupted, SegtuneErro
 from segtune.core.files import read_json, read_jsonl
 from segtune.engine import loop
 from segtune.engine.checkpoint import load_training, open_checkpoint
+from segtune.reports.facts import read_run
 
 TENSORS = ("trained.safetensors", "adapter_model.safetensors")
 TIMES = ("iter_per_sec", "avg_iter_time", "epoch_time", "peak_memory_gb")
@@ -154,6 +155,7 @@ def test_a_run_that_stopped_early_is_complete(watched: Path, capsys: pytest.Capt
     before = (watched / "checkpoints/last/manifest.json").stat().st_mtime_ns
     experiment.resume(watched)
     assert "is complete" in capsys.readouterr().out
+    assert read_run(watched).stopped_early  # the report counts for itself
     assert (watched / "checkpoints/last/manifest.json").stat().st_mtime_ns == before
 
 

@@ -88,3 +88,24 @@ def test_damage_is_told_with_the_file(file: str, content: object, make_run: Make
 def test_what_is_no_run(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="not a run directory"):
         read_run(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("stop", "stopped"),
+    [
+        (None, False),
+        ({"metric": None, "patience": 1, "min_gain": 0.0}, True),  # val_gIoU falls after the third epoch
+        ({"metric": None, "patience": 2, "min_gain": 0.0}, False),
+        ({"metric": None, "patience": 2, "min_gain": 0.15}, False),  # two small gains are one large one
+        ({"metric": None, "patience": 3, "min_gain": 0.25}, True),
+        ({"metric": "val_loss", "patience": 3, "min_gain": 0.0}, True),  # it should fall and rises at first
+        ({"metric": "recall", "patience": 1, "min_gain": 0.0}, True),
+        ({"metric": "val_f1", "patience": 1, "min_gain": 0.0}, True),  # undefined in the end, which is no gain
+        ({"metric": "val_emission_rate", "patience": 1, "min_gain": 0.0}, False),  # no epoch has it
+    ],
+)
+def test_whether_a_run_was_stopped_early_is_told_by_its_history(stop: object, stopped: bool, make_run: MakeRun) -> None:
+    rows = history(4)
+    rows["val"][3]["val_f1"] = None
+    train = {"epochs": 9, "best": "val_gIoU", "best_goal": None, "early_stopping": stop}
+    assert read_run(make_run(config={"train": train}, files={"training_history.json": rows})).stopped_early == stopped

@@ -164,7 +164,7 @@ def about(run: RunFacts) -> dict[str, Cell]:
         "of these trained": _count(run.parameters.get("trainable")),
         "training data": run.setting("data.train"),
         "validation data": run.setting("data.val"),
-        "epochs": f"{len(run.train)} of {planned}",
+        "epochs": f"{len(run.train)} of {planned}" + (", stopped early" if run.stopped_early else ""),
         "seed": str(run.setting("run.seed", "?")),
     }
 

@@ -67,6 +67,20 @@ class RunFacts:
             rows.setdefault(row["epoch"], {}).update(row)
         return dict(sorted(rows.items()))
 
+    @property
+    def stopped_early(self) -> bool:
+        """Whether early stopping has ended the run, by the rule of its configuration over its history."""
+        stop, train = self.setting("train.early_stopping"), self.setting("train", {})
+        if not isinstance(stop, dict):
+            return False
+        key = str(stop.get("metric") or train.get("best"))
+        sign, gain = (1 if _highest_is_best(key, train) else -1), stop.get("min_gain", 0.0)
+        best, waited = -math.inf, 0
+        for value in (row[key] for row in self.epochs.values() if key in row):
+            better = is_number(value) and sign * value > best + gain
+            best, waited = (sign * value, 0) if better else (best, waited + 1)
+        return waited >= stop.get("patience", math.inf)
+
     def setting(self, key: str, default: Any = None) -> Any:
         """A value of the configuration by its dotted key."""
         value: Any = self.config
