@@ -155,7 +155,8 @@ def score_values(document: Row) -> dict[str, Cell]:
 
 def about(run: RunFacts) -> dict[str, Cell]:
     """What a run was."""
-    start = run.setting("model.base") or f"{run.setting('model.vlm', '?')} + {run.setting('model.mask_model', '?')}"
+    parts = [run.setting(f"model.{part}") for part in ("vlm", "vision", "language", "mask_model")]
+    start = run.setting("model.base") or " + ".join(part for part in parts if part) or "?"
     planned = run.setting("train.epochs", "?")
     return {
         "recipe": run.setting("recipe"),
