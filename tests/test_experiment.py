@@ -20,6 +20,7 @@ from segtune import experiment
 from segtune.config import ExperimentConfig, load_recipe
 from segtune.core.errors import ConfigError, DataError, Interrupted, SegtuneError
 from segtune.core.files import read_json, read_jsonl
+from segtune.data import loader
 from segtune.engine import loop
 from segtune.engine.checkpoint import load_training, open_checkpoint
 from segtune.reports.facts import read_run
@@ -210,6 +211,26 @@ def test_without_averages_nothing_of_them_is_there() -> None:
     run = experiment.train(config("plain", "train.epochs=1", "optim.schedule=exponential"))
     assert not (run.path / "checkpoints/last/ema.safetensors").exists()
     assert sorted(path.name for path in (run.path / "checkpoints").iterdir()) == ["best", "last"]
+
+
+def test_workers_prepare_what_is_validated_and_scored_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: set[tuple[str, int]] = set()
+
+    class Watched(loader.DataLoader):
+        def __init__(self, dataset, **settings) -> None:
+            made.add((type(dataset).__name__, settings["num_workers"]))
+            super().__init__(dataset, **settings)
+
+    monkeypatch.setattr(loader, "DataLoader", Watched)
+    runs = []
+    for workers in (0, 1):
+        made.clear()
+        settings = (f"data.num_workers={workers}", "eval.final=true", "eval.before=true", "train.epochs=1")
+        runs.append(experiment.train(config(f"workers-{workers}", *settings)).path)
+        assert made == {("_TrainingSamples", workers), ("_ScoredSamples", workers)}
+    assert _history(runs[0]) == _history(runs[1])
+    for name in ("eval_scenes_val_generate.json", "before/eval_scenes_val_forced.json"):
+        assert read_json(runs[0] / name) == read_json(runs[1] / name)
 
 
 @pytest.mark.parametrize(

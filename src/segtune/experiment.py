@@ -296,8 +296,9 @@ def _fit(
     validation = None
     if session.validation is not None:
         validation = ScoringLoader(
-            session.validation.source, loaded.transform, batch_size=config.eval.batch_size, pad_id=pad_id
-        )
+            session.validation.source, loaded.transform, batch_size=config.eval.batch_size, pad_id=pad_id,
+            num_workers=config.data.num_workers,
+        )  # fmt: skip
     optimizer = build_optimizer(loaded.model, config.optim)
     ema = Ema(loaded.model, config.train.ema) if config.train.ema else None
     if checkpoint is not None and optimizer_tensors is not None:
@@ -340,4 +341,7 @@ def _score(session: Session, out: Path, overlays: int) -> None:
     _say(f"scoring {len(session.validation.source)} images")
     most = session.config.data.max_val_samples
     cut = () if most is None else (f"first_{most}_samples",)
-    score(session.loaded, session.validation, out, config, list(MODES), baselines=baselines, deviations=cut)
+    score(
+        session.loaded, session.validation, out, config, list(MODES), baselines=baselines, deviations=cut,
+        num_workers=session.config.data.num_workers,
+    )  # fmt: skip
