@@ -26,7 +26,7 @@ from segtune.engine.checkpoint import load_training, open_checkpoint
 from segtune.reports.facts import read_run
 
 TENSORS = ("trained.safetensors", "adapter_model.safetensors")
-TIMES = ("iter_per_sec", "avg_iter_time", "epoch_time", "peak_memory_gb")
+TIMES = ("iter_per_sec", "avg_iter_time", "epoch_time", "peak_memory_gb", "val_avg_inference_time_s")
 
 # Everything that has a state of its own, with accumulation, rates of components and a validation every other epoch.
 WATCHING = (
