@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import csv
 import io
 import json
@@ -9,6 +10,7 @@ import re
 from pathlib import Path
 
 import pytest
+from PIL import Image
 from tests.reports.conftest import MakeRun, history
 
 from segtune.cli.main import main
@@ -111,6 +113,8 @@ def test_the_command_prints_and_writes(two: list[Path], tmp_path: Path, capsys: 
     assert (out / "compare.csv").read_text().startswith("name,group,key,epoch,value\n")
     text = (out / "compare.html").read_text()
     assert "<h2>Best epoch</h2>" in text
+    curves = base64.b64decode(re.search(r'src="data:image/png;base64,([^"]+)"', text)[1])  # type: ignore[index]
+    assert Image.open(io.BytesIO(curves)).size[1] > 900  # five quantities in three rows of panels
     assert not re.search(r"(src|href)=.?(https?:)?//", text)
 
 
