@@ -124,6 +124,33 @@ def test_a_plateau_lowers_the_rate_by_what_the_history_says(watched: Path) -> No
     assert [row["lr"] for row in history["train"]][1:] == pytest.approx(wanted[1:])  # the first is a warm-up
 
 
+QUARTER = math.sqrt(0.5)
+CURVES = {
+    "cosine": (["optim.warmup_steps=2", "optim.floor=0.1"],
+               [0.5, 1, 1, 0.1 + 0.45 * (1 + QUARTER), 0.55, 0.1 + 0.45 * (1 - QUARTER)]),
+    "linear": (["optim.warmup_steps=2"], [0.5, 1, 1, 0.75, 0.5, 0.25]),
+    "restarts": (["optim.warmup_steps=1", "optim.burn_in_steps=1", "optim.period=2", "optim.floor=0.2"],
+                 [1, 1, 1, 0.6, 1, 0.6]),
+    "exponential": (["optim.warmup_steps=0", "optim.gamma=0.5"], [1, 1, 0.5, 0.5, 0.25, 0.25]),
+}  # fmt: skip
+"""Rates by hand, as shares of the peak, of three epochs of two optimiser steps of two micro-batches each."""
+
+
+@pytest.mark.parametrize("schedule", CURVES)
+def test_accumulation_and_a_resume_leave_the_curve_as_it_is_by_hand(
+    schedule: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings, shares = CURVES[schedule]
+    fixed = ("data.val=null", "train.accumulate=2", "train.epochs=3", f"optim.schedule={schedule}")
+    run = _interrupted(monkeypatch, f"curve-{schedule}", *fixed, *settings, after=3)  # within the second epoch
+    experiment.resume(run)
+    rows = read_jsonl(run / "metrics.jsonl")
+    assert [(row["step"], row["epoch"]) for row in rows] == [(1, 1), (2, 1), (3, 2), (4, 2), (5, 3), (6, 3)]
+    assert [row["lr"] for row in rows] == pytest.approx([5e-3 * share for share in shares])
+    state = load_training(open_checkpoint(run / "checkpoints/last"))[1]
+    assert (state["step"], state["epoch"]) == (6, 3)
+
+
 def test_early_stopping_counts_validations(watched: Path) -> None:
     history = read_json(watched / "training_history.json")
     rates = [row["val_emission_rate"] for row in history["val"]]
