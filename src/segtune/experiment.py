@@ -247,8 +247,7 @@ def _open(config: ExperimentConfig, run: RunDir, training: Prepared, validation:
     loaded.model.to(accelerator.device)
     rate_shares(loaded.model, config.optim)  # for its refusals
     recompute_layers(loaded.model, config.train.gradient_checkpointing)
-    if config.train.precision == "fp16":
-        require_float32(loaded.model)
+    require_float32(loaded.model, config.train.precision)
     rows = table(loaded.model)
     run.write_json(names.PARAMETERS, table_dict(rows))
     run.write_json(names.DATA, data_facts(training, validation))
