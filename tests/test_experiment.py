@@ -266,6 +266,8 @@ def test_workers_prepare_what_is_validated_and_scored_too(monkeypatch: pytest.Mo
         (["train.precision=fp16"], "fp16 needs an accelerator"),
         (["optim.rates={mask_decoders: 1e-3}"], "did you mean mask_decoder?"),
         (["train.gradient_checkpointing=99"], "more layers than the language model has"),
+        (["model.mask_features=shared", "model.train.connector=frozen"], "the connector starts from random weights"),
+        (["model.prompting=query_tokens", "model.train.seg_projection=frozen"], "seg_projection starts from random"),
     ],
 )
 def test_what_cannot_be_done_is_told_before_training(settings: list[str], message: str) -> None:

@@ -241,7 +241,7 @@ def _open(config: ExperimentConfig, run: RunDir, training: Prepared, validation:
     """Builds the model, and writes down and shows what will happen before anything does."""
     # Fresh projections and adapters are drawn from the global generator.
     torch.manual_seed(derive(config.run.seed, "model"))
-    loaded = build(config.model, config.conversation, run.path)
+    loaded = build(config.model, config.conversation, run.path, to_train=True)
     loaded.max_new_tokens = config.eval.max_new_tokens
     accelerator = accelerator_for(config.train.precision)
     loaded.model.to(accelerator.device)
