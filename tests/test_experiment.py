@@ -20,11 +20,13 @@ from segtune import experiment
 from segtune.config import ExperimentConfig, load_recipe
 from segtune.core.errors import ConfigError, DataError, Interrupted, SegtuneError
 from segtune.core.files import read_json, read_jsonl
+from segtune.data import loader
 from segtune.engine import loop
 from segtune.engine.checkpoint import load_training, open_checkpoint
+from segtune.reports.facts import read_run
 
 TENSORS = ("trained.safetensors", "adapter_model.safetensors")
-TIMES = ("iter_per_sec", "avg_iter_time", "epoch_time", "peak_memory_gb")
+TIMES = ("iter_per_sec", "avg_iter_time", "epoch_time", "peak_memory_gb", "val_avg_inference_time_s")
 
 # Everything that has a state of its own, with accumulation, rates of components and a validation every other epoch.
 WATCHING = (
@@ -122,6 +124,33 @@ def test_a_plateau_lowers_the_rate_by_what_the_history_says(watched: Path) -> No
     assert [row["lr"] for row in history["train"]][1:] == pytest.approx(wanted[1:])  # the first is a warm-up
 
 
+QUARTER = math.sqrt(0.5)
+CURVES = {
+    "cosine": (["optim.warmup_steps=2", "optim.floor=0.1"],
+               [0.5, 1, 1, 0.1 + 0.45 * (1 + QUARTER), 0.55, 0.1 + 0.45 * (1 - QUARTER)]),
+    "linear": (["optim.warmup_steps=2"], [0.5, 1, 1, 0.75, 0.5, 0.25]),
+    "restarts": (["optim.warmup_steps=1", "optim.burn_in_steps=1", "optim.period=2", "optim.floor=0.2"],
+                 [1, 1, 1, 0.6, 1, 0.6]),
+    "exponential": (["optim.warmup_steps=0", "optim.gamma=0.5"], [1, 1, 0.5, 0.5, 0.25, 0.25]),
+}  # fmt: skip
+"""Rates by hand, as shares of the peak, of three epochs of two optimiser steps of two micro-batches each."""
+
+
+@pytest.mark.parametrize("schedule", CURVES)
+def test_accumulation_and_a_resume_leave_the_curve_as_it_is_by_hand(
+    schedule: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings, shares = CURVES[schedule]
+    fixed = ("data.val=null", "train.accumulate=2", "train.epochs=3", f"optim.schedule={schedule}")
+    run = _interrupted(monkeypatch, f"curve-{schedule}", *fixed, *settings, after=3)  # within the second epoch
+    experiment.resume(run)
+    rows = read_jsonl(run / "metrics.jsonl")
+    assert [(row["step"], row["epoch"]) for row in rows] == [(1, 1), (2, 1), (3, 2), (4, 2), (5, 3), (6, 3)]
+    assert [row["lr"] for row in rows] == pytest.approx([5e-3 * share for share in shares])
+    state = load_training(open_checkpoint(run / "checkpoints/last"))[1]
+    assert (state["step"], state["epoch"]) == (6, 3)
+
+
 def test_early_stopping_counts_validations(watched: Path) -> None:
     history = read_json(watched / "training_history.json")
     rates = [row["val_emission_rate"] for row in history["val"]]
@@ -139,10 +168,22 @@ def test_a_plateau_on_a_metric_of_training_needs_no_validation(capsys: pytest.Ca
     assert "stopped early: recall had no gain in 1 values" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(("settings", "epoch"), [(["train.best=loss", "train.best_goal=max"], 1), ([], 2)])
+def test_without_validation_the_best_is_that_of_a_key_of_training_or_the_newest(
+    settings: list[str], epoch: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = experiment.train(config(f"unvalidated-best-{epoch}", "data.val=null", *settings))
+    losses = [row["loss"] for row in _history(run.path)["train"]]
+    assert losses[1] < losses[0]  # so that the highest loss, asked for as the best, is not the newest
+    assert open_checkpoint(run.path / "checkpoints/best").about["epoch"] == epoch
+    assert ("the best is that by loss" if settings else "the newest checkpoint counts") in capsys.readouterr().out
+
+
 def test_a_run_that_stopped_early_is_complete(watched: Path, capsys: pytest.CaptureFixture[str]) -> None:
     before = (watched / "checkpoints/last/manifest.json").stat().st_mtime_ns
     experiment.resume(watched)
     assert "is complete" in capsys.readouterr().out
+    assert read_run(watched).stopped_early  # the report counts for itself
     assert (watched / "checkpoints/last/manifest.json").stat().st_mtime_ns == before
 
 
@@ -199,12 +240,34 @@ def test_without_averages_nothing_of_them_is_there() -> None:
     assert sorted(path.name for path in (run.path / "checkpoints").iterdir()) == ["best", "last"]
 
 
+def test_workers_prepare_what_is_validated_and_scored_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: set[tuple[str, int]] = set()
+
+    class Watched(loader.DataLoader):
+        def __init__(self, dataset, **settings) -> None:
+            made.add((type(dataset).__name__, settings["num_workers"]))
+            super().__init__(dataset, **settings)
+
+    monkeypatch.setattr(loader, "DataLoader", Watched)
+    runs = []
+    for workers in (0, 1):
+        made.clear()
+        settings = (f"data.num_workers={workers}", "eval.final=true", "eval.before=true", "train.epochs=1")
+        runs.append(experiment.train(config(f"workers-{workers}", *settings)).path)
+        assert made == {("_TrainingSamples", workers), ("_ScoredSamples", workers)}
+    assert _history(runs[0]) == _history(runs[1])
+    for name in ("eval_scenes_val_generate.json", "before/eval_scenes_val_forced.json"):
+        assert read_json(runs[0] / name) == read_json(runs[1] / name)
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
         (["train.precision=fp16"], "fp16 needs an accelerator"),
         (["optim.rates={mask_decoders: 1e-3}"], "did you mean mask_decoder?"),
         (["train.gradient_checkpointing=99"], "more layers than the language model has"),
+        (["model.mask_features=shared", "model.train.connector=frozen"], "the connector starts from random weights"),
+        (["model.prompting=query_tokens", "model.train.seg_projection=frozen"], "seg_projection starts from random"),
     ],
 )
 def test_what_cannot_be_done_is_told_before_training(settings: list[str], message: str) -> None:

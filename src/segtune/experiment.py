@@ -242,14 +242,13 @@ def _open(config: ExperimentConfig, run: RunDir, training: Prepared, validation:
     """Builds the model, and writes down and shows what will happen before anything does."""
     # Fresh projections and adapters are drawn from the global generator.
     torch.manual_seed(derive(config.run.seed, "model"))
-    loaded = build(config.model, config.conversation, run.path)
+    loaded = build(config.model, config.conversation, run.path, to_train=True)
     loaded.max_new_tokens = config.eval.max_new_tokens
     accelerator = accelerator_for(config.train.precision)
     loaded.model.to(accelerator.device)
     rate_shares(loaded.model, config.optim)  # for its refusals
     recompute_layers(loaded.model, config.train.gradient_checkpointing)
-    if config.train.precision == "fp16":
-        require_float32(loaded.model)
+    require_float32(loaded.model, config.train.precision)
     rows = table(loaded.model)
     run.write_json(names.PARAMETERS, table_dict(rows))
     run.write_json(names.DATA, data_facts(training, validation))
@@ -262,7 +261,9 @@ def _open(config: ExperimentConfig, run: RunDir, training: Prepared, validation:
             for item in part.bad:
                 _say(f"  left out: {item}")
     if validation is None:
-        _say("no validation data: nothing will be scored, and the newest checkpoint counts as the best")
+        best = config.train.best
+        which = "the newest checkpoint counts as the best" if best.startswith("val_") else f"the best is that by {best}"
+        _say(f"no validation data: nothing will be scored, and {which}")
     return Session(config, run, loaded, training, validation, accelerator)
 
 
@@ -295,8 +296,9 @@ def _fit(
     validation = None
     if session.validation is not None:
         validation = ScoringLoader(
-            session.validation.source, loaded.transform, batch_size=config.eval.batch_size, pad_id=pad_id
-        )
+            session.validation.source, loaded.transform, batch_size=config.eval.batch_size, pad_id=pad_id,
+            num_workers=config.data.num_workers,
+        )  # fmt: skip
     optimizer = build_optimizer(loaded.model, config.optim)
     ema = Ema(loaded.model, config.train.ema) if config.train.ema else None
     if checkpoint is not None and optimizer_tensors is not None:
@@ -340,4 +342,7 @@ def _score(session: Session, out: Path, overlays: int) -> None:
     _say(f"scoring {len(session.validation.source)} images")
     most = session.config.data.max_val_samples
     cut = () if most is None else (f"first_{most}_samples",)
-    score(session.loaded, session.validation, out, config, list(MODES), baselines=baselines, deviations=cut)
+    score(
+        session.loaded, session.validation, out, config, list(MODES), baselines=baselines, deviations=cut,
+        num_workers=session.config.data.num_workers,
+    )  # fmt: skip

@@ -15,7 +15,9 @@ from tests.e2e.launch import PYTHON, accelerate, launched, succeeded, torchrun, 
 
 from segtune.core.files import read_json, read_jsonl
 
-MEASURED = {"epoch", "iter_per_sec", "avg_iter_time", "epoch_time", "peak_memory_gb", "memory_kind"}
+MEASURED = {
+    "epoch", "iter_per_sec", "avg_iter_time", "epoch_time", "peak_memory_gb", "memory_kind", "val_avg_inference_time_s",
+}  # fmt: skip
 GENERATED = {"val_generate_gIoU", "val_generate_cIoU", "val_emission_rate"}
 COUNTED = {"no_box", "val_no_box"}
 

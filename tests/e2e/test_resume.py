@@ -18,7 +18,7 @@ from segtune.cli.main import main
 from segtune.core.files import read_json, read_jsonl
 from segtune.core.rundir import RunDir
 
-TIMES = {"iter_per_sec", "avg_iter_time", "epoch_time", "peak_memory_gb"}
+TIMES = {"iter_per_sec", "avg_iter_time", "epoch_time", "peak_memory_gb", "val_avg_inference_time_s"}
 TENSORS = ("trained.safetensors", "adapter_model.safetensors")
 
 

@@ -30,6 +30,7 @@ VAL_KEYS = {
     "epoch", "val_loss", "val_ce", "val_bce", "val_dice", "val_cIoU", "val_gIoU", "val_generalized_iou",
     "val_complete_iou", "val_no_box", "val_P@0.5", "val_P@0.7", "val_P@0.9", "val_accuracy", "val_precision",
     "val_recall", "val_f1", "val_auroc", "val_generate_gIoU", "val_generate_cIoU", "val_emission_rate",
+    "val_avg_inference_time_s",
 }  # fmt: skip
 
 
@@ -68,6 +69,9 @@ def test_history_and_metrics(trained: Trained) -> None:
     assert [row["epoch"] for row in history["val"]] == [1, 2, 3]
     assert history["train"][-1]["loss"] < history["train"][0]["loss"]
     assert {"peak_memory_gb", "avg_inference_time_s"} <= set(history["benchmarks"])
+    times = [row["val_avg_inference_time_s"] for row in history["val"]]
+    assert all(0 < seconds < 10 for seconds in times)
+    assert times[-1] == history["benchmarks"]["avg_inference_time_s"]
     assert [row["step"] for row in read_jsonl(trained.run / "metrics.jsonl")] == list(range(1, 13))
     best = read_json(trained.run / "checkpoints" / "best" / "checkpoint.json")
     top = max(row["val_generate_gIoU"] for row in history["val"])

@@ -8,6 +8,7 @@ import torch
 from tests.factory import tiny_loaded
 
 from segtune.core.errors import ConfigError
+from segtune.engine import machine
 from segtune.engine.config import OptimConfig, TrainConfig
 from segtune.engine.machine import (
     accelerator_for,
@@ -71,11 +72,23 @@ def test_tf32_reaches_torch_where_there_is_a_gpu(wanted, caplog):
 
 
 def test_with_fp16_what_trains_is_float32():
-    require_float32(tiny_loaded(dtype="bfloat16").model)  # adapters are float32 over any base
+    require_float32(tiny_loaded(dtype="bfloat16").model, "fp16")  # adapters are float32 over any base
     whole = TrainSettings(llm="full", embeddings="full")
     with pytest.raises(ConfigError, match="must be float32") as caught:
-        require_float32(tiny_loaded(dtype="bfloat16", train=whole).model)
+        require_float32(tiny_loaded(dtype="bfloat16", train=whole).model, "fp16")
     assert "llm in bfloat16" in caught.value.found
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_what_trains_in_16_bits_is_warned_of(precision, monkeypatch):
+    told = []
+    monkeypatch.setattr(machine._log, "warning", lambda text, *values: told.append(text % values))
+    require_float32(tiny_loaded(dtype="bfloat16").model, precision)
+    assert not told
+    require_float32(tiny_loaded(dtype="bfloat16", train=TrainSettings(vision_tower="full")).model, precision)
+    (text,) = told
+    assert "vision_tower in bfloat16 would lose small steps" in text
+    assert "set model.dtype=float32" in text
 
 
 GROWING = "expandable_segments:True"

@@ -116,6 +116,15 @@ def test_without_validation_the_newest_is_the_best():
     assert state.best_epoch == 2
 
 
+def test_without_validation_a_key_of_training_decides():
+    state, taken = TrainerState(), []
+    for epoch, loss in enumerate([3.0, 2.0, 9.0, None, 2.5, 1.5], start=1):
+        state.epoch = epoch
+        taken.append(state.takes_as_best({"loss": loss}, _train(best="loss"), validated=False))
+    assert taken == [True, True, False, False, False, True]
+    assert (state.best, state.best_epoch) == (1.5, 6)
+
+
 def test_a_state_of_before_twins_goes_on():
     state = TrainerState.from_dict({"epoch": 3, "window": 0, "step": 4, "best": 0.0, "best_epoch": 1})
     assert state.takes_as_best(

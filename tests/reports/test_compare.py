@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import csv
 import io
 import json
@@ -9,10 +10,12 @@ import re
 from pathlib import Path
 
 import pytest
+from PIL import Image
 from tests.reports.conftest import MakeRun, history
 
 from segtune.cli.main import main
-from segtune.reports.compare import compare_sections, read_runs, to_csv, to_json
+from segtune.reports.compare import about, compare_sections, read_runs, to_csv, to_json
+from segtune.reports.facts import read_run
 from segtune.reports.tables import markdown
 
 
@@ -52,6 +55,22 @@ def test_runs_stand_side_by_side(two: list[Path]) -> None:
     assert ["0.500 (best)", "-"] in rows["3"]
     assert ["0.400", "0.400 (best)"] in rows["2"]
     assert "LISA-7B" in rows
+
+
+@pytest.mark.parametrize(
+    ("model", "shown"),
+    [
+        ({"base": "segtune/tiny", "vlm": None}, "segtune/tiny"),
+        ({"base": None, "vlm": "a/llava", "mask_model": "a/sam"}, "a/llava + a/sam"),
+        (
+            {"base": None, "vlm": None, "vision": "a/clip", "language": "a/llama", "mask_model": "a/sam"},
+            "a/clip + a/llama + a/sam",
+        ),
+        ({}, "?"),
+    ],
+)
+def test_what_a_run_starts_from_is_named_whole(model: dict[str, str | None], shown: str, make_run: MakeRun) -> None:
+    assert about(read_run(make_run(config={"model": model})))["starts from"] == shown
 
 
 def test_long_runs_are_thinned_but_keep_first_best_and_last(make_run: MakeRun) -> None:
@@ -94,6 +113,8 @@ def test_the_command_prints_and_writes(two: list[Path], tmp_path: Path, capsys: 
     assert (out / "compare.csv").read_text().startswith("name,group,key,epoch,value\n")
     text = (out / "compare.html").read_text()
     assert "<h2>Best epoch</h2>" in text
+    curves = base64.b64decode(re.search(r'src="data:image/png;base64,([^"]+)"', text)[1])  # type: ignore[index]
+    assert Image.open(io.BytesIO(curves)).size[1] > 900  # five quantities in three rows of panels
     assert not re.search(r"(src|href)=.?(https?:)?//", text)
 
 

@@ -11,8 +11,9 @@ import pytest
 from PIL import Image
 from tests.reports.conftest import MakeRun, history
 
+from segtune.reports.compare import PROGRESSION
 from segtune.reports.facts import read_run
-from segtune.reports.figures import DPI, PANELS, SIZE, history_figure
+from segtune.reports.figures import DPI, PANELS, SIZE, comparison_figure, history_figure
 
 
 @pytest.fixture
@@ -92,3 +93,24 @@ def test_a_history_without_validation_or_values(make_run: MakeRun, drawn: Any) -
 def test_a_name_is_no_formula(make_run: MakeRun, drawn: Any, recwarn: pytest.WarningsRecorder) -> None:
     assert history_figure(read_run(make_run("$\\frac{$ 写真")))
     assert not recwarn.list
+
+
+def test_every_run_has_a_line_of_its_own_in_every_panel(make_run: MakeRun, drawn: Any) -> None:
+    shorter = make_run("_b $\\frac{$", files={"training_history.json": history(2)})
+    runs = [read_run(path) for path in (make_run("a"), shorter)]
+    assert Image.open(io.BytesIO(comparison_figure(runs, (*PROGRESSION, "no such key")))).size[0] > 600
+    lines = [line for line in drawn if line[2]["linestyle"]]
+    keys = [key for key in PROGRESSION if "generate" not in key]  # which these runs do not have
+    assert [line[0] for line in lines] == [[1, 2, 3, 4], [1, 2]] * len(keys)
+    for name in ("linestyle", "marker", "color"):
+        assert len({str(line[2][name]) for line in lines}) == 2, name
+    rings = [(line[0], line[1]) for line in drawn if not line[2]["linestyle"]]
+    assert rings == [([3], [0.5]), ([2], [0.4])] * len(keys)
+    titles = [axes.get_title() for axes in lines[0][2]["axes"].figure.axes]
+    assert titles == keys  # no empty panel
+    (legend,) = lines[0][2]["axes"].figure.legends
+    assert [text.get_text().strip() for text in legend.get_texts()] == ["a", "_b $\\frac{$"]
+
+
+def test_runs_without_an_epoch_have_no_curves(make_run: MakeRun) -> None:
+    assert comparison_figure([read_run(make_run(files={"training_history.json": None}))], PROGRESSION) == b""

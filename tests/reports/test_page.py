@@ -109,6 +109,17 @@ def test_a_run_that_is_still_training(make_run: MakeRun) -> None:
 
 
 @pytest.mark.usefixtures("no_figure")
+def test_a_run_that_was_stopped_early_is_complete(make_run: MakeRun) -> None:
+    stop = {"metric": None, "patience": 1, "min_gain": 0.0}
+    path = make_run(config={"train": {"epochs": 9, "best": "val_gIoU", "best_goal": None, "early_stopping": stop}})
+    write_report(path)
+    text = _read(path).text
+    assert "Complete: stopped early, after 4 of 9 epochs" in text
+    assert "4 of 9, stopped early" in text
+    assert "Not complete" not in text
+
+
+@pytest.mark.usefixtures("no_figure")
 def test_a_damaged_index_is_told(hostile_run: Path) -> None:
     index = hostile_run / "predictions" / "scenes_val_generate" / "index.json"
     for content in ([], {"pictures": [{"file": "a.png"}]}, {"pictures": [1]}):

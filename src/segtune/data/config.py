@@ -44,5 +44,5 @@ class DataConfig(Config):
     max_train_samples: int | None = Field(None, ge=1, description="train on the first so many pairs of image and query")
     max_val_samples: int | None = Field(None, ge=1, description="score only the first so many pairs of image and query")
     max_bad_fraction: float = Field(0.1, ge=0, le=1, description="share of unusable items above which a run refuses")
-    num_workers: int = Field(0, ge=0)
+    num_workers: int = Field(0, ge=0, description="processes that prepare batches, to train, validate and score")
     augment: AugmentConfig = AugmentConfig()

@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 from transformers import LlavaForConditionalGeneration, SamModel
 
-from segtune.core.errors import CheckpointError
+from segtune.core.errors import CheckpointError, ConfigError
 from segtune.core.files import write_json
 from segtune.core.input_spec import ConversationConfig
 from segtune.core.rundir import nearby
@@ -28,6 +28,7 @@ from segtune.models.image_size import resize_inputs
 from segtune.models.quantize import dequantize, quantize_loaded, require_bitsandbytes
 from segtune.models.reasoning import ReasoningSegmenter
 from segtune.models.tiny.architecture import write_tiny_base
+from segtune.models.trainable import BRIDGE
 from segtune.models.weights import (
     ASSEMBLED,
     EMBEDDED,
@@ -90,22 +91,29 @@ class Loaded:
         }  # fmt: skip
 
 
-def build(config: ModelConfig, wording: ConversationConfig | None, run: Path | None = None) -> Loaded:
+def build(
+    config: ModelConfig, wording: ConversationConfig | None, run: Path | None = None, *, to_train: bool = False
+) -> Loaded:
     """Builds a model to train: its parts, or the model it starts from, with adapters in.
 
     Args:
         config: What it is made of.
         wording: How queries are asked; None takes the base's.
         run: The run directory, for bases that lie in it.
+        to_train: Whether it will train, and not only take the weights of a checkpoint.
 
     Raises:
         CheckpointError: Something cannot be loaded or does not fit.
+        ConfigError: What joins the two halves would train neither here nor has trained before.
     """
     parts = _parts(config, wording, run)
     model = assemble(parts, config)
     conversation = Conversation(parts.processor, parts.input_spec)
     transform = Transform(parts.input_spec, conversation)
-    return Loaded(model, parts, conversation, transform, config, fingerprint(model))
+    loaded = Loaded(model, parts, conversation, transform, config, fingerprint(model))
+    if to_train:
+        _require_bridge(loaded)
+    return loaded
 
 
 def load(name: str) -> Loaded:
@@ -129,6 +137,19 @@ def load(name: str) -> Loaded:
     load_weights(checkpoint, loaded.model, loaded.fingerprint)
     loaded.max_new_tokens = checkpoint.about.get(_ANSWER_LENGTH, _USUAL_LENGTH)
     return loaded
+
+
+def _require_bridge(loaded: Loaded) -> None:
+    """Refuses a projection or connector that starts from random weights and is frozen: its noise would stay."""
+    there = {"seg_projection": True, "connector": loaded.model.connector is not None}
+    for part in BRIDGE:
+        known = any(name.startswith(f"{part}.") for name in loaded.parts.bridge)
+        if there[part] and not known and getattr(loaded.config.train, part) == "frozen":
+            raise ConfigError(
+                f"the {part} starts from random weights and would stay so", where=f"model.train.{part}",
+                expected="full, because what it starts from has none that fits", found="frozen",
+                fix=f"set model.train.{part}=full",
+            )  # fmt: skip
 
 
 def usual_device() -> torch.device:

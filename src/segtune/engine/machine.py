@@ -15,7 +15,7 @@ from segtune.core.errors import CheckpointError, ConfigError
 from segtune.core.log import get_logger
 from segtune.engine.config import OptimConfig, TrainConfig
 from segtune.engine.optim import require_optimizer
-from segtune.engine.processes import together
+from segtune.engine.processes import is_first, together
 from segtune.models.trainable import component_of
 
 _log = get_logger(__name__)
@@ -109,22 +109,32 @@ def accelerator_for(precision: str, *, cpu: bool = False) -> Accelerator:
     return Accelerator(mixed_precision="no" if precision == "fp32" else precision, cpu=cpu)
 
 
-def require_float32(model: nn.Module) -> None:
-    """Makes sure that what trains is float32, as the scaler of fp16 needs it ("Attempting to unscale FP16 gradients").
+def require_float32(model: nn.Module, precision: str) -> None:
+    """Refuses, or warns of, what trains in 16 bits.
+
+    The scaler of fp16 cannot work with it ("Attempting to unscale FP16 gradients"). With the others it can be done, but
+    a step of less than about a 256th of a weight is rounded away, so that it learns worse or not at all.
+
+    Args:
+        model: With everything that trains marked so.
+        precision: `train.precision`.
 
     Raises:
-        ConfigError: Something trains in another type; its components are named.
+        ConfigError: With fp16 something trains in another type than float32; its components are named.
     """
     other = {
         f"{component_of(name)} in {str(p.dtype).removeprefix('torch.')}"
         for name, p in model.named_parameters()
         if p.requires_grad and p.dtype != torch.float32
     }
-    if other:
+    found, mend = ", ".join(sorted(other)), "set model.dtype=float32, or train adapters (model.train.llm=lora)"
+    if other and precision == "fp16":
         raise ConfigError(
-            "with train.precision=fp16 everything that trains must be float32", where="model.dtype",
-            found=", ".join(sorted(other)), fix="set model.dtype=float32, or train adapters (model.train.llm=lora)",
+            "with train.precision=fp16 everything that trains must be float32", where="model.dtype", found=found,
+            fix=mend,
         )  # fmt: skip
+    if other and is_first():
+        _log.warning("model.dtype is meant for frozen weights: %s would lose small steps of training; %s", found, mend)
 
 
 @together()

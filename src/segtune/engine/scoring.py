@@ -32,6 +32,7 @@ def score(
     baselines: dict[str, Any] | None = None,
     first_query_only: bool = False,
     deviations: Sequence[str] = (),
+    num_workers: int = 0,
 ) -> list[dict[str, Any]]:
     """Scores a loaded model and writes `eval_*.json`, `predictions/*.jsonl` and pictures.
 
@@ -46,6 +47,7 @@ def score(
         baselines: From `score_baselines`; None computes those that need no training data.
         first_query_only: Score one query per record, as some papers do.
         deviations: Further departures from the protocol that the scores tell, as `docs/protocol.md` names them.
+        num_workers: Processes that prepare batches.
 
     Returns:
         One scores document per mode; the baselines are in those of the first process alone.
@@ -57,6 +59,7 @@ def score(
         loaded.transform,
         batch_size=config.batch_size,
         pad_id=loaded.conversation.tokenizer.pad_token_id,
+        num_workers=num_workers,
     )
     if is_first():
         out.mkdir(parents=True, exist_ok=True)

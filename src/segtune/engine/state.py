@@ -80,12 +80,13 @@ class TrainerState:
             values: History keys of the epoch that `epoch` counts; without a value of the key that decides, the first
                 epoch stands until there is one.
             train: Which key decides.
-            validated: Whether there are validation data; without them the newest is the best there is.
+            validated: Whether there are validation data; without them a key of training decides as it would with them,
+                and where a `val_` key should, the newest is the best there is.
         """
         value, twin = values.get(train.best), values.get(FORCED_TWINS.get(train.best, ""))
         highest = train.best_is_highest
-        if not validated:
-            better = True
+        if not validated and train.best.startswith("val_"):
+            better = True  # its value never comes
         elif value is None or math.isnan(value):
             better = self.best_epoch == 0
         elif value == self.best:

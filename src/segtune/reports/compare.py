@@ -12,8 +12,9 @@ from typing import Any
 
 from segtune.core.files import write_text
 from segtune.reports.facts import Row, RunFacts, is_number, read_run
+from segtune.reports.figures import comparison_figure
 from segtune.reports.published import published, published_scores, published_section
-from segtune.reports.render import page
+from segtune.reports.render import page, png_uri
 from segtune.reports.tables import Block, Cell, Section, Table, html_sections, markdown
 
 TITLE = "Runs compared"
@@ -68,11 +69,22 @@ def write_comparison(runs: Sequence[RunFacts], folder: Path) -> list[Path]:
     texts = {
         "compare.md": markdown(TITLE, sections),
         "compare.csv": to_csv(runs),
-        "compare.html": page(TITLE, html_sections(sections)),
+        "compare.html": page(TITLE, f"{_curves(runs)}\n{html_sections(sections)}"),
     }
     for name, text in texts.items():
         write_text(folder / name, text)
     return [folder / name for name in texts]
+
+
+def _curves(runs: Sequence[RunFacts]) -> str:
+    """The curves of all runs as HTML, each quantity in a panel of its own."""
+    figure = comparison_figure(runs, PROGRESSION)
+    if not figure:
+        return "<section><h2>Curves</h2><p>No epoch has ended yet.</p></section>"
+    words = "One panel a quantity and one line a run; a large ring marks the best epoch of each."
+    image = f'<img src="{png_uri(figure)}" alt="The history of the runs, epoch by epoch">'
+    sheet = f'<div class="wide"><figure class="sheet">{image}</figure></div>'
+    return f"<section><h2>Curves</h2><p>{words}</p>{sheet}</section>"
 
 
 def best_values(run: RunFacts) -> dict[str, Cell]:
@@ -155,7 +167,8 @@ def score_values(document: Row) -> dict[str, Cell]:
 
 def about(run: RunFacts) -> dict[str, Cell]:
     """What a run was."""
-    start = run.setting("model.base") or f"{run.setting('model.vlm', '?')} + {run.setting('model.mask_model', '?')}"
+    parts = [run.setting(f"model.{part}") for part in ("vlm", "vision", "language", "mask_model")]
+    start = run.setting("model.base") or " + ".join(part for part in parts if part) or "?"
     planned = run.setting("train.epochs", "?")
     return {
         "recipe": run.setting("recipe"),
@@ -164,7 +177,7 @@ def about(run: RunFacts) -> dict[str, Cell]:
         "of these trained": _count(run.parameters.get("trainable")),
         "training data": run.setting("data.train"),
         "validation data": run.setting("data.val"),
-        "epochs": f"{len(run.train)} of {planned}",
+        "epochs": f"{len(run.train)} of {planned}" + (", stopped early" if run.stopped_early else ""),
         "seed": str(run.setting("run.seed", "?")),
     }
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,8 +18,8 @@ Row = dict[str, Any]
 _FORCED_TWINS = {"val_generate_gIoU": "val_gIoU", "val_generate_cIoU": "val_cIoU"}
 """As in `engine.config`, which is not to be imported here."""
 
-_HIGH = re.compile(r"IoU|_iou|accuracy|precision|recall|f1|auroc|rate|P@")
-"""Keys of which more is better."""
+_LOSSES = ("loss", "ce", "bce", "dice", "focal", "iou", "tversky", "boundary")
+"""As in `engine.config` too: keys of which less is better, with `val_` before them or without."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +66,20 @@ class RunFacts:
         for row in [*self.train, *self.val]:
             rows.setdefault(row["epoch"], {}).update(row)
         return dict(sorted(rows.items()))
+
+    @property
+    def stopped_early(self) -> bool:
+        """Whether early stopping has ended the run, by the rule of its configuration over its history."""
+        stop, train = self.setting("train.early_stopping"), self.setting("train", {})
+        if not isinstance(stop, dict):
+            return False
+        key = str(stop.get("metric") or train.get("best"))
+        sign, gain = (1 if _highest_is_best(key, train) else -1), stop.get("min_gain", 0.0)
+        best, waited = -math.inf, 0
+        for value in (row[key] for row in self.epochs.values() if key in row):
+            better = is_number(value) and sign * value > best + gain
+            best, waited = (sign * value, 0) if better else (best, waited + 1)
+        return waited >= stop.get("patience", math.inf)
 
     def setting(self, key: str, default: Any = None) -> Any:
         """A value of the configuration by its dotted key."""
@@ -152,8 +165,7 @@ def _best_epoch(run: RunDir, config: Row, rows: list[Row]) -> int | None:
         return said
     train = config.get("train") or {}
     key = str(train.get("best"))
-    high = (train.get("best_goal") or ("max" if _HIGH.search(key) else "min")) == "max"
-    sign, twin = (1 if high else -1), _FORCED_TWINS.get(key, "")
+    sign, twin = (1 if _highest_is_best(key, train) else -1), _FORCED_TWINS.get(key, "")
     # of equal values in generate mode the better with the answer given, and else the first one, was kept
     ranked = [
         (sign * row[key], sign * row[twin] if is_number(row.get(twin)) else -math.inf, -row["epoch"])
@@ -161,3 +173,9 @@ def _best_epoch(run: RunDir, config: Row, rows: list[Row]) -> int | None:
         if is_number(row.get(key))
     ]
     return -max(ranked)[2] if ranked else None
+
+
+def _highest_is_best(key: str, train: Row) -> bool:
+    """Whether more of a key is better, by the section `train` of the configuration."""
+    goal = train.get("best_goal") if key == train.get("best") else None
+    return (goal or ("min" if key.removeprefix("val_") in _LOSSES else "max")) == "max"

@@ -1,4 +1,4 @@
-"""`training_history.png`: nine panels of a run's history, readable without colour."""
+"""`training_history.png`, nine panels of a run's history, and the curves of several runs; readable without colour."""
 
 from __future__ import annotations
 
@@ -8,17 +8,23 @@ import math
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from segtune.reports.facts import RunFacts, is_number
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
 
 DPI = 300
 SIZE = (13.0, 10.5)  # inches
 _WITH_CE = "Total loss and CE"
 _MARKERS = 14  # on one line; more run into each other
+_COMPARED_DPI = 110  # a page shows it on a screen
+_COLUMNS, _PANEL = 2, (6.0, 3.2)  # panels in a row of the compared curves, and the inches of each
+_DASHES, _SHAPES = ("-", "--", "-.", ":"), ("o", "s", "^", "D", "x", "v", "P")
+_SHADES = ("#1f4e9c", "#d9660a", "#5b8fd6", "#8a3d00", "k")
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,10 +101,80 @@ def history_figure(facts: RunFacts) -> bytes:
     best = "" if facts.best_epoch is None else f"   (dotted: best epoch {facts.best_epoch}, by {facts.best_key})"
     # a dollar sign in the name of a run is no formula
     figure.suptitle(f"{facts.name}{best}", fontsize=12, parse_math=False)
+    return _png(figure, DPI)
+
+
+def comparison_figure(runs: Sequence[RunFacts], keys: Sequence[str]) -> bytes:
+    """Draws the curves of several runs into one panel a key; a run has the same dash, marker and shade in all of them.
+
+    Args:
+        runs: Each under a name of its own.
+        keys: Of the history; one that no run has gets no panel.
+
+    Returns:
+        A PNG; nothing where there is nothing to draw.
+    """
+    panels = [key for key in keys if any(is_number(row.get(key)) for run in runs for row in (*run.train, *run.val))]
+    if not panels:
+        return b""
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)  # as above
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    rows = math.ceil(len(panels) / _COLUMNS)
+    size = (_COLUMNS * _PANEL[0], rows * _PANEL[1] + 0.3 * len(runs))
+    figure = Figure(figsize=size, dpi=_COMPARED_DPI, layout="constrained")
+    FigureCanvasAgg(figure)
+    places = list(figure.subplots(rows, _COLUMNS, squeeze=False).flat)
+    lines: dict[int, Line2D] = {}
+    for axes, key in zip(places, panels, strict=False):
+        lines = {**_compared(axes, key, runs), **lines}
+    for axes in places[len(panels) :]:
+        axes.remove()
+    # the blank lets a name begin with an underscore, by which matplotlib leaves a line out
+    named = [(line, f" {runs[index].name}") for index, line in sorted(lines.items())]
+    legend = figure.legend(*zip(*named, strict=True), loc="outside upper left", fontsize=8, handlelength=4)
+    for text in legend.get_texts():
+        text.set_parse_math(False)
+    return _png(figure, _COMPARED_DPI)
+
+
+def _compared(axes: Axes, key: str, runs: Sequence[RunFacts]) -> dict[int, Line2D]:
+    """One panel; the lines of the runs that have the key, by the place of the run. A ring marks its best epoch."""
+    from matplotlib.ticker import MaxNLocator
+
+    axes.set_title(key, fontsize=10)
+    axes.set_xlabel("epoch", fontsize=8)
+    axes.tick_params(labelsize=8)
+    axes.grid(visible=True, color="0.9", linewidth=0.6)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8, min_n_ticks=1))
+    lines = {}
+    for index, run in enumerate(runs):
+        curve = _of_run(index, key)
+        if not _draw(axes, curve, run):
+            continue
+        lines[index] = axes.get_lines()[-1]
+        best: Any = run.epochs.get(run.best_epoch or 0, {}).get(key)
+        if run.best_epoch is not None and is_number(best):
+            axes.plot(
+                [run.best_epoch], [best], linestyle="", marker="o", markersize=11, markerfacecolor="none",
+                color=curve.color,
+            )  # fmt: skip
+    return lines
+
+
+def _of_run(index: int, key: str) -> Curve:
+    """How the line of a run is told apart from those of the others."""
+    parts = (options[index % len(options)] for options in (_DASHES, _SHAPES, _SHADES))
+    return Curve(key, "", *parts)
+
+
+def _png(figure: Figure, dpi: int) -> bytes:
+    """The figure as a file, without the name and version of what drew it."""
     picture = io.BytesIO()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # letters of a name that the font lacks
-        figure.savefig(picture, format="png", dpi=DPI, metadata={"Software": None})
+        figure.savefig(picture, format="png", dpi=dpi, metadata={"Software": None})
     return picture.getvalue()
 
 

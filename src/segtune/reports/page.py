@@ -89,6 +89,8 @@ def _best(facts: RunFacts) -> tuple[Block, ...]:
 def _state(facts: RunFacts) -> str:
     planned, done = facts.setting("train.epochs", 0), len(facts.train)
     made = f"Begun {facts.environment.get('time', '?')}, torch {_torch(facts)}."
+    if done < planned and facts.stopped_early:
+        return f"Complete: stopped early, after {done} of {planned} epochs. {made}"
     if done < planned:
         return f"Not complete: {done} of {planned} epochs have ended. {made}"
     return f"Complete: {done} epochs. {made}"
