@@ -6,17 +6,32 @@ refused in milliseconds.
 
 from __future__ import annotations
 
-from typing import Self
+from collections.abc import Mapping
+from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
 from segtune.core.config import Config, validate
+from segtune.core.errors import ConfigError
 from segtune.core.input_spec import ConversationConfig
 from segtune.core.recipe_files import read_recipe, recipe_name
 from segtune.data.config import DataConfig
-from segtune.engine.config import EvalConfig, OptimConfig, TrainConfig, require_watched, watched
-from segtune.losses.config import OPTIONAL_TERMS, LossConfig, require_weight
+from segtune.data.dense.config import DenseDataConfig
+from segtune.engine.config import (
+    BINARY_METRICS,
+    CLASS_METRICS,
+    DenseTrainConfig,
+    EvalConfig,
+    OptimConfig,
+    TrainConfig,
+    require_watched,
+    watched,
+)
+from segtune.engine.dense_config import DenseEvalConfig
+from segtune.engine.stages import plan
+from segtune.losses.config import OPTIONAL_TERMS, DenseLossConfig, LossConfig, require_weight
 from segtune.models.config import ModelConfig, require_effect
+from segtune.models.dense.config import DenseModelConfig
 
 
 class RunConfig(Config):
@@ -30,8 +45,9 @@ class RunConfig(Config):
 
 
 class ExperimentConfig(Config):
-    """A run, described completely."""
+    """A run of reasoning segmentation, described completely."""
 
+    task: Literal["reasoning"] = Field("reasoning", description="what is segmented: the answers to questions")
     recipe: str = Field("", description="filled in: the recipe it came from")
     description: str = Field("", description="what the recipe is for")
     run: RunConfig = RunConfig()
@@ -50,6 +66,24 @@ class ExperimentConfig(Config):
         return self
 
     @model_validator(mode="after")
+    def _stages_rest_components(self) -> Self:
+        for index, stage in enumerate(self.train.stages):
+            where = f"train.stages[{index}]"
+            if stage.unfreeze is not None:
+                raise ValueError(f"{where}.unfreeze is for dense models; a reasoning one has train")
+            for part, wish in stage.train.items():
+                whole = getattr(self.model.train, part, None)
+                if whole is None or isinstance(whole, bool):
+                    raise ValueError(f"{where}.train.{part}: model.train has no such component")
+                if wish not in ("frozen", whole):
+                    raise ValueError(
+                        f"{where}.train.{part}={wish}: model.train.{part}={whole} says how it trains in the whole run; "
+                        "a stage can only let it rest (frozen)"
+                    )
+        plan(self.train, self.optim)
+        return self
+
+    @model_validator(mode="after")
     def _watched_metrics_come(self) -> Self:
         require_watched(self.optim, self.train, validated=self.data.val is not None)
         for setting, key in {"train.best": self.train.best, **watched(self.optim, self.train)}.items():
@@ -59,7 +93,67 @@ class ExperimentConfig(Config):
         return self
 
 
-def load_recipe(name: str, overrides: list[str] | None = None) -> ExperimentConfig:
+class DenseExperimentConfig(Config):
+    """A run of dense segmentation, described completely."""
+
+    task: Literal["dense"] = Field("dense", description="what is segmented: classes of pixels")
+    recipe: str = Field("", description="filled in: the recipe it came from")
+    description: str = Field("", description="what the recipe is for")
+    run: RunConfig = RunConfig()
+    data: DenseDataConfig
+    model: DenseModelConfig = DenseModelConfig()
+    losses: DenseLossConfig = DenseLossConfig()
+    optim: OptimConfig = OptimConfig()
+    train: DenseTrainConfig = DenseTrainConfig()
+    eval: DenseEvalConfig = DenseEvalConfig()
+
+    @model_validator(mode="after")
+    def _heads_learn(self) -> Self:
+        classes, binary = self.model.multiclass, bool(self.model.binary_classes)
+        self.losses.require_weights(classes=classes, binary=binary)
+        return self
+
+    @model_validator(mode="after")
+    def _stages_are_dense(self) -> Self:
+        for index, stage in enumerate(self.train.stages):
+            if stage.train:
+                raise ValueError(f"train.stages[{index}].train is for reasoning models; a dense one has unfreeze")
+        plan(self.train, self.optim)
+        return self
+
+    @model_validator(mode="after")
+    def _watched_metrics_come(self) -> Self:
+        require_watched(self.optim, self.train, validated=self.data.val is not None)
+        there = {"loss", *self.losses.terms(classes=self.model.multiclass, binary=bool(self.model.binary_classes))}
+        there |= {*CLASS_METRICS} if self.model.multiclass else set()
+        there |= {*BINARY_METRICS} if self.model.binary_classes else set()
+        for setting, key in {"train.best": self.train.best, **watched(self.optim, self.train)}.items():
+            if key.removeprefix("val_") not in there:
+                raise ValueError(f"{setting}={key} never comes: the model has no such head, or the loss no weight")
+        return self
+
+
+AnyConfig = ExperimentConfig | DenseExperimentConfig
+"""The configuration of a run of either kind."""
+
+_KINDS: dict[str, type[ExperimentConfig | DenseExperimentConfig]] = {
+    "reasoning": ExperimentConfig, "dense": DenseExperimentConfig,
+}  # fmt: skip
+
+
+def validate_run(mapping: Mapping[str, Any], where: str) -> AnyConfig:
+    """The configuration of a run from plain data; its key `task` says of which kind it is, reasoning by default.
+
+    Raises:
+        ConfigError: There is no such kind, an unknown key (with the nearest known one), or a value of the wrong kind.
+    """
+    task = mapping.get("task", "reasoning")
+    if task not in _KINDS:
+        raise ConfigError("no such task", where=f"{where}: task", expected=" or ".join(_KINDS), found=str(task))
+    return validate(_KINDS[task], mapping, where=where)
+
+
+def load_recipe(name: str, overrides: list[str] | None = None) -> AnyConfig:
     """Reads a recipe by name or path, applies overrides and validates the result.
 
     Args:
@@ -70,4 +164,4 @@ def load_recipe(name: str, overrides: list[str] | None = None) -> ExperimentConf
         ConfigError: No such recipe, an unknown key (with the nearest known one), or a value of the wrong kind.
     """
     mapping = {"recipe": recipe_name(name), **read_recipe(name, overrides or [])}
-    return validate(ExperimentConfig, mapping, where=f"recipe {name}")
+    return validate_run(mapping, where=f"recipe {name}")

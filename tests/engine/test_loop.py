@@ -14,6 +14,7 @@ from segtune.core.types import Batch
 from segtune.engine.config import METRICS, EvalConfig, OptimConfig, TrainConfig
 from segtune.engine.loading import Loaded
 from segtune.engine.loop import Settings, Trainer
+from segtune.engine.stages import plan
 from segtune.engine.step import StepReport
 from segtune.engine.task import ReasoningTask
 from segtune.engine.tracker import Tracker
@@ -27,7 +28,7 @@ def _trainer(loaded: Loaded, losses: LossConfig, validation: list[Batch]) -> Tra
     loader = SimpleNamespace(batches=lambda rank, world: iter(validation))
     parts: list[Any] = [
         loaded.model, None, [None], loader, ReasoningTask(loaded.model, loaded.conversation, losses, train, scoring),
-        None, Settings(train, OptimConfig(), scoring, 0), Accelerator(cpu=True), {},
+        None, Settings(train, 0), plan(train, OptimConfig())[0], Accelerator(cpu=True), {},
     ]  # fmt: skip
     return Trainer(*parts)
 

@@ -12,6 +12,7 @@ import hashlib
 import json
 import os
 import shutil
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -51,13 +52,45 @@ class Checkpoint:
     about: dict[str, Any]
 
 
-def trained_state(model: nn.Module) -> dict[str, Tensor]:
-    """What a checkpoint holds apart from adapters, by canonical name: what trained, and always the bridge."""
-    return {
-        canonical_name(name): parameter.detach().cpu().contiguous()
-        for name, parameter in model.named_parameters()
-        if component_of(name) in BRIDGE or (parameter.requires_grad and component_of(name) not in ADAPTERS)
-    }
+def trained_names(model: nn.Module) -> frozenset[str]:
+    """The names of the parameters that train now."""
+    return frozenset(name for name, parameter in model.named_parameters() if parameter.requires_grad)
+
+
+def trained_state(model: nn.Module, trained: Collection[str] | None = None) -> dict[str, Tensor]:
+    """What a checkpoint holds apart from adapters, by canonical name.
+
+    Args:
+        model: The model.
+        trained: Names of the parameters that train in any stage; None for those that train now.
+
+    Returns:
+        These parameters, always the bridge, and the buffers of modules with such parameters (what a batch norm has
+        seen); on the CPU, and views of the model where it is there.
+    """
+    return {canonical_name(name): value.detach().cpu().contiguous() for name, value in _kept(model, trained)}
+
+
+def _is_kept(component: str, trains: bool) -> bool:
+    """The bridge always is, because a base may lack it; adapters have files of their own."""
+    return component in BRIDGE or (trains and component not in ADAPTERS)
+
+
+def _kept(model: nn.Module, trained: Collection[str] | None) -> Iterator[tuple[str, Tensor]]:
+    """Parameters and buffers that a checkpoint holds by name."""
+    chosen = trained_names(model) if trained is None else trained
+    first = {name for name, _ in model.named_parameters()}  # one that two modules share has one name
+    for path, module in model.named_modules():
+        place = f"{path}." if path else ""
+        named = ((f"{place}{name}", value) for name, value in module.named_parameters(recurse=False))
+        own = [(name, value) for name, value in named if name in first]
+        kept = [
+            (n, v) for n, v in own if component_of(n) in BRIDGE or (n in chosen and component_of(n) not in ADAPTERS)
+        ]
+        yield from kept
+        if kept:
+            lasting = module._buffers.keys() - module._non_persistent_buffers_set
+            yield from ((f"{place}{name}", b) for name, b in module.named_buffers(recurse=False) if name in lasting)
 
 
 def _adapted(model: nn.Module) -> nn.Module:
@@ -70,6 +103,7 @@ def save_checkpoint(
     model: nn.Module,
     about: dict[str, Any],
     *,
+    trained: Collection[str] | None = None,
     optimizer: dict[str, Tensor] | None = None,
     state: dict[str, Any] | None = None,
     averages: dict[str, Tensor] | None = None,
@@ -80,6 +114,7 @@ def save_checkpoint(
         directory: Where it will be; what is there stays until the new one is complete.
         model: What trained in it is saved.
         about: Facts for `checkpoint.json`.
+        trained: Names of the parameters that train in any stage; None for those that train now.
         optimizer: Optimiser state by name, where training may continue from here.
         state: Trainer state, likewise.
         averages: Averaged weights, likewise, where there are any.
@@ -92,7 +127,7 @@ def save_checkpoint(
     beside = directory.parent / f".writing-{directory.name}-{os.getpid()}"
     try:
         beside.mkdir()
-        save_file(trained_state(model), beside / TRAINED)
+        save_file(trained_state(model, trained), beside / TRAINED)
         adapters = adapter_state(adapted := _adapted(model))
         if adapters:
             save_file({name: value.cpu().contiguous() for name, value in adapters.items()}, beside / ADAPTER)
@@ -210,19 +245,22 @@ def _listed(path: Path) -> dict[str, Any]:
     return files
 
 
-def load_weights(checkpoint: Checkpoint, model: nn.Module, base_fingerprint: str) -> None:
+def load_weights(
+    checkpoint: Checkpoint, model: nn.Module, base_fingerprint: str, trained: Collection[str] | None = None
+) -> None:
     """Puts a checkpoint's weights into a freshly assembled model, strictly.
 
     Args:
         checkpoint: From `open_checkpoint`.
         model: Assembled from the same config; changed in place.
         base_fingerprint: `models.weights.fingerprint` of that model.
+        trained: Names of the parameters that train in any stage; None for those that train now.
 
     Raises:
         CheckpointError: Another base, or names and shapes that differ; both lists are given.
     """
     where = str(checkpoint.path)
-    expected = trained_state(model)
+    expected = trained_state(model, trained)
     saved = _read(checkpoint.path / TRAINED)
     problems = [f"missing {name}" for name in expected.keys() - saved.keys()]
     problems += [f"unexpected {name}" for name in saved.keys() - expected.keys()]
@@ -242,7 +280,7 @@ def load_weights(checkpoint: Checkpoint, model: nn.Module, base_fingerprint: str
         )  # fmt: skip
     adapters = _read(checkpoint.path / ADAPTER) if (checkpoint.path / ADAPTER).is_file() else {}
     load_adapter_state(_adapted(model), adapters, where)
-    own = {canonical_name(name): parameter for name, parameter in model.named_parameters()}
+    own = {canonical_name(name): value for name, value in _kept(model, trained)}
     with torch.no_grad():
         for name, value in saved.items():
             own[name].copy_(value)

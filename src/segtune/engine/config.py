@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
 from segtune.core.config import Config, nearest
-from segtune.losses.config import OPTIONAL_TERMS, TERMS
+from segtune.losses.config import BINARY_TERMS, CLASS_TERMS, OPTIONAL_DENSE_TERMS, OPTIONAL_TERMS, TERMS
 
 LOSSES = ("loss", *TERMS, *OPTIONAL_TERMS)
 METRICS = (
@@ -30,8 +30,14 @@ BINARY_METRICS = (
 )  # fmt: skip
 """Keys of the history of a dense model with a binary mask."""
 
+DENSE_LOSSES = ("loss", *CLASS_TERMS, *BINARY_TERMS, *OPTIONAL_DENSE_TERMS)
+_DENSE_VALUES = (*DENSE_LOSSES, *CLASS_METRICS, *BINARY_METRICS)
+DENSE_KEYS = (*(f"val_{name}" for name in _DENSE_VALUES), *_DENSE_VALUES)
+"""Keys of the history by which checkpoints of dense models can be compared."""
+
 Count = Annotated[int, Field(ge=1)]
 Rate = Annotated[float, Field(gt=0)]
+NotNegative = Annotated[int, Field(ge=0)]
 
 
 class OptimConfig(Config):
@@ -48,7 +54,8 @@ class OptimConfig(Config):
     schedule: Literal["cosine", "linear", "constant", "plateau", "restarts", "exponential", "none"] = "cosine"
     warmup_steps: int = Field(100, ge=0, description="steps over which the rate rises linearly from 0; not with none")
     floor: float = Field(0.01, ge=0, le=1, description="lowest rate of cosine and restarts, as a share of lr")
-    period: int = Field(500, ge=1, description="restarts: steps of the first cosine")
+    period: int = Field(500, ge=1, description="restarts: length of the first cosine")
+    period_unit: Literal["step", "epoch"] = Field("step", description="restarts: what period counts")
     period_multiplier: int = Field(1, ge=1, description="restarts: each cosine is so many times longer than the last")
     burn_in_steps: int = Field(0, ge=0, description="restarts: steps at the peak, after the warm-up, before the first")
     gamma: float = Field(0.999, gt=0, le=1, description="exponential: factor of the rate per epoch")
@@ -64,6 +71,21 @@ class OptimConfig(Config):
         return self
 
 
+class StageConfig(Config):
+    """A part of training with its own set of weights that train, its own rate and schedule, and a new optimiser."""
+
+    name: str = Field("", description="in messages; default stage-K")
+    epochs: int | None = Field(None, ge=1, description="null: the rest of train.epochs; for one stage at most")
+    unfreeze: Literal["all"] | NotNegative | None = Field(
+        None, description="dense: blocks of the encoder that train, counted from the last; default model.unfreeze"
+    )
+    train: dict[str, Literal["frozen", "lora", "full"]] = Field(
+        {}, description="reasoning: components of model.train that rest in this stage (frozen)"
+    )
+    lr_factor: float = Field(1.0, gt=0, description="times optim.lr and optim.rates")
+    optim: dict[str, Any] = Field({}, description="keys of optim that are different in this stage")
+
+
 class EarlyStopping(Config):
     """Ends a run that no longer gets better."""
 
@@ -75,7 +97,11 @@ class EarlyStopping(Config):
 class TrainConfig(Config):
     """The loop."""
 
+    known_keys: ClassVar[tuple[str, ...]] = BEST_KEYS
+    known_losses: ClassVar[tuple[str, ...]] = LOSSES
+
     epochs: int = Field(10, ge=1)
+    stages: tuple[StageConfig, ...] = Field((), description="parts of the epochs; none is one stage over all of them")
     batch_size: int = Field(1, ge=1, description="images per micro-batch")
     accumulate: int = Field(1, ge=1, description="micro-batches per optimiser step")
     precision: Literal["fp32", "bf16", "fp16"] = Field("fp32", description="fp16 needs an accelerator")
@@ -101,13 +127,34 @@ class TrainConfig(Config):
     def highest_is_best(self, key: str) -> bool:
         """Whether the largest value of a history key is its best one."""
         goal = self.best_goal if key == self.best else None
-        return (goal or ("min" if key.removeprefix("val_") in LOSSES else "max")) == "max"
+        return (goal or ("min" if key.removeprefix("val_") in self.known_losses else "max")) == "max"
+
+    @model_validator(mode="after")
+    def _stages_fill_the_epochs(self) -> Self:
+        given = [stage.epochs for stage in self.stages if stage.epochs is not None]
+        open_ended = len(self.stages) - len(given)
+        rest = self.epochs - sum(given)
+        if open_ended > 1:
+            raise ValueError("stages: more than one has no epochs; only one can have the rest")
+        if self.stages and (rest < 1 if open_ended else rest != 0):
+            raise ValueError(f"stages have {sum(given)} epochs in all, and epochs={self.epochs}; they must agree")
+        return self
 
     @model_validator(mode="after")
     def _best_is_known(self) -> Self:
         """A key that no epoch has would be noticed only when the run ends without a best checkpoint."""
         require_key("best", self.best, self)
         return self
+
+
+class DenseTrainConfig(TrainConfig):
+    """The loop, for dense models: nothing is generated, and other metrics decide."""
+
+    known_keys: ClassVar[tuple[str, ...]] = DENSE_KEYS
+    known_losses: ClassVar[tuple[str, ...]] = DENSE_LOSSES
+
+    best: str = Field("val_mIoU", description="history key that decides what the best checkpoint is")
+    validate_generate: Literal[False] = Field(False, description="of no meaning here")
 
 
 def require_key(setting: str, key: str, train: TrainConfig) -> None:
@@ -121,9 +168,10 @@ def require_key(setting: str, key: str, train: TrainConfig) -> None:
     Raises:
         ValueError: There is no such key (the nearest one is named), or it is switched off.
     """
-    if key not in BEST_KEYS:
-        near = nearest(key, BEST_KEYS, 1)
-        hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(BEST_KEYS)}"
+    known = train.known_keys
+    if key not in known:
+        near = nearest(key, known, 1)
+        hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(known)}"
         raise ValueError(f"{setting} is no key of the history: {key!r}; {hint}")
     if key in GENERATED and not train.validate_generate:
         raise ValueError(f"{setting}={key} needs train.validate_generate=true")
@@ -151,7 +199,7 @@ def require_watched(optim: OptimConfig, train: TrainConfig, *, validated: bool) 
     for setting, key in watched(optim, train).items():
         require_key(setting, key, train)
         instead = key.removeprefix("val_")
-        hint = f"; did you mean {instead}?" if instead in BEST_KEYS else ""
+        hint = f"; did you mean {instead}?" if instead in train.known_keys else ""
         if key.startswith("val_") and not validated:
             raise ValueError(f"{setting}={key} needs validation data, and data.val is null{hint}")
         if key.startswith("val_") and train.validate_every >= train.epochs > 1:

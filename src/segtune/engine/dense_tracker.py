@@ -62,6 +62,13 @@ class DenseTracker:
             if np.isfinite(one).all():
                 self.binary.auroc.update(one[::stride, ::stride], target[::stride, ::stride])
 
+    def glance(self) -> dict[str, float]:
+        """What the progress line shows of the epoch so far."""
+        shown = {"mIoU": self.confusion.compute()["mIoU"] or 0.0} if self.classes else {}
+        if self.foreground is not None:
+            shown["dice"] = self.binary.compute()["dice"] or 0.0
+        return shown
+
     def merge(self, other: DenseTracker) -> None:
         """Adds what another process has seen; the losses of a step are those of all processes already."""
         self.confusion.merge(other.confusion)

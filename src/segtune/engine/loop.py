@@ -34,6 +34,7 @@ from segtune.engine.optim import optimizer_state
 from segtune.engine.processes import gather, is_first, largest, rank, world
 from segtune.engine.progress import TrainingProgress
 from segtune.engine.schedule import Schedule
+from segtune.engine.stages import Stage
 from segtune.engine.state import History, Settings, TrainerState
 from segtune.engine.step import StepReport, train_step
 from segtune.engine.task import EpochTracker, Task
@@ -74,6 +75,7 @@ class Trainer:
         task: The kind of segmentation: losses and metrics.
         run: The run directory, locked by the first process.
         settings: The configuration.
+        stage: The part of the run that is trained here.
         accelerator: Device, precision and processes.
         about: Facts for every checkpoint.
         state: Where to go on; fresh by default.
@@ -90,6 +92,7 @@ class Trainer:
         task: Task,
         run: RunDir,
         settings: Settings,
+        stage: Stage,
         accelerator: Accelerator,
         about: dict[str, Any],
         *,
@@ -99,17 +102,18 @@ class Trainer:
     ) -> None:
         self.model, self.optimizer, self.training, self.validation = model, optimizer, training, validation
         self.task, self.run, self.settings, self.accelerator = task, run, settings, accelerator
+        self.stage = stage
         self.about, self.state, self.history, self.ema = about, state or TrainerState(), history or History(), ema
         self.state.processes = world()
         windows_per_epoch = math.ceil(len(training) / (settings.train.accumulate * world()))
         self.windows_per_epoch, self.total_steps = windows_per_epoch, windows_per_epoch * settings.train.epochs
-        self.schedule = Schedule(settings.optim, self.total_steps, windows_per_epoch)
+        self.schedule = Schedule(stage.optim, windows_per_epoch * stage.epochs, windows_per_epoch)
         if accelerator.scaler is not None and self.state.scaler is not None:
             accelerator.scaler.load_state_dict(self.state.scaler)
         self.stopwatch = Stopwatch()
 
     def fit(self) -> History:
-        """Trains to the end.
+        """Trains to the end of the stage.
 
         Returns:
             The history.
@@ -118,11 +122,11 @@ class Trainer:
             Interrupted: A signal came; everything is saved and `--resume` goes on.
             SegtuneError: Loss or gradient stayed non-finite.
         """
-        if is_first() and not self.state.step and self.schedule.shortcoming():
+        if is_first() and not self.state.stage_step and self.schedule.shortcoming():
             _log.warning(self.schedule.shortcoming())
         progress = TrainingProgress(self.total_steps, self.state.step, quiet=not is_first())
         with Interrupts(quiet=not is_first(), launched=world() > 1) as interrupts, progress:
-            while not self.state.is_over(self.settings.train):
+            while self.state.stage == self.stage.index:
                 self._train_epoch(progress, interrupts)
                 self._end_epoch(progress)
                 if number := largest(interrupts.received or 0):  # it came during the validation
@@ -139,9 +143,9 @@ class Trainer:
             # Dropout draws from the global generator: seeding it by step makes a resumed run draw the same. Each
             # process draws its own, the first one as if it were alone.
             torch.manual_seed(derive(self.settings.seed, "step", state.step, *([rank()] if rank() else [])))
-            rate = self._rate(state.step)
+            rate = self._rate(state.stage_step)
             report = train_step(
-                self.model, window, self.optimizer, rate=rate, clip=self.settings.optim.clip,
+                self.model, window, self.optimizer, rate=rate, clip=self.stage.optim.clip,
                 objective=self.task.objective, accelerator=self.accelerator, observe=tracker.observe,
             )  # fmt: skip
             if self.ema is not None and not report.skipped:
@@ -154,8 +158,8 @@ class Trainer:
         state.tracker = _whole(tracker).to_dict()
 
     def _rate(self, step: int) -> float:
-        """The main learning rate of the step that follows `step` others."""
-        return self.settings.optim.lr * self.schedule.factor(step, self.state.reductions)
+        """The main learning rate of the step that follows `step` others of the stage."""
+        return self.stage.optim.lr * self.schedule.factor(step, self.state.reductions)
 
     def _windows(self) -> Iterator[list[Any]]:
         """This process's share of the windows of the current epoch still to come; of the last one maybe nothing."""
@@ -170,7 +174,7 @@ class Trainer:
         """Books a step. Reading the numbers waits for the device: the only place where that happens."""
         state = self.state
         terms = {name: float(value) for name, value in report.terms.items()}
-        state.step, state.window = state.step + 1, state.window + 1
+        state.step, state.stage_step, state.window = state.step + 1, state.stage_step + 1, state.window + 1
         if report.skipped:
             state.skipped_in_row += 1
             shares = gather([id for batch in window for id in batch.ids])
@@ -194,6 +198,8 @@ class Trainer:
         epoch = state.epoch + 1
         tracker = self.task.tracker(state.tracker)
         row = self._training_row(tracker)
+        if config.stages:
+            row["stage"] = self.stage.index + 1
         self.history.train.append({"epoch": epoch, **row})
         values: dict[str, Any] = dict(row)
         last_epoch = epoch == config.epochs
@@ -203,20 +209,25 @@ class Trainer:
                 self.history.val.append({"epoch": epoch, **val})
             self.run.write_json(self.run.epoch_metrics(epoch).name, {"epoch": epoch, **values})
             self._write_history()
-            state.epoch, state.window, state.tracker = epoch, 0, None
+            state.epoch, state.stage_epoch, state.window, state.tracker = epoch, state.stage_epoch + 1, 0, None
             better = state.takes_as_best(values, config, validated=self.validation is not None)
             if better:
                 self._save("best", values)
+            if config.stages and state.takes_as_best_of_stage(values, config):
+                self._save(self.stage.best, values)
             if config.keep != "best":
                 self._keep_epoch(epoch, config.keep, values)
-        state.tell(values, self.settings.optim, config)
+        state.tell(values, self.stage.optim, config)
+        gave_up, over = state.gave_up(config), state.stage_is_over(self.stage.epochs, config)
+        if over:
+            state.next_stage()
         self._save_last()
         shown = {k: values[k] for k in self.task.headlines if k in values}
         text = "  ".join(f"{key} {value:.4f}" for key, value in shown.items() if value is not None)
         progress.line(f"epoch {epoch}/{config.epochs}  {text}{'  (best so far)' if better else ''}")
-        if state.gave_up(config) and not last_epoch:
-            key = (config.early_stopping and config.early_stopping.metric) or config.best
-            progress.line(f"stopped early: {key} had no gain in {state.stopping.waited} values")
+        if gave_up and config.early_stopping is not None and not last_epoch:
+            stop = config.early_stopping
+            progress.line(f"stopped early: {stop.metric or config.best} had no gain in {stop.patience} values")
 
     def _keep_epoch(self, epoch: int, count: int, values: dict[str, Any]) -> None:
         """Saves an epoch's checkpoint and then removes the oldest beyond `count`."""
@@ -232,7 +243,7 @@ class Trainer:
         memory, kind = peak_memory()
         return {
             **tracker.compute(),
-            "lr": self._rate(self.state.step - 1),
+            "lr": self._rate(self.state.stage_step - 1),
             "iter_per_sec": steps / seconds, "avg_iter_time": seconds / steps, "epoch_time": seconds,
             "peak_memory_gb": memory, "memory_kind": kind,
         }  # fmt: skip
@@ -274,7 +285,9 @@ class Trainer:
     def _save(self, name: str, values: dict[str, Any], **more: Any) -> None:
         """Saves the weights; all processes have the same ones, and the first writes them."""
         if is_first():
-            save_checkpoint(self.run.checkpoint(name), self.model, self._about(values), **more)
+            save_checkpoint(
+                self.run.checkpoint(name), self.model, self._about(values), trained=self.settings.trained, **more
+            )
 
     def _save_last(self) -> None:
         scaler = self.accelerator.scaler
@@ -295,7 +308,7 @@ class Trainer:
             f"{self.state.skipped_in_row} steps in a row gave a loss or gradient that is not finite",
             where=f"step {self.state.step}", found=f"samples {', '.join(ids[:4])}",
             fix="look at these samples, or begin a new run with a lower rate: "
-            f"`segtune train {run} run.name=NAME optim.lr={settings.optim.lr / 3:.1g}`{precision}; "
+            f"`segtune train {run} run.name=NAME optim.lr={self.stage.optim.lr / 3:.1g}`{precision}; "
             f"a resume would repeat these steps with the settings of this run. {saved}",
         )  # fmt: skip
 

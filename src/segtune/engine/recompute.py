@@ -16,7 +16,7 @@ from segtune.models.reasoning import ReasoningSegmenter
 from segtune.models.trainable import train_mode
 
 
-def recompute_layers(model: ReasoningSegmenter, which: str | int) -> None:
+def recompute_layers(model: nn.Module, which: str | int) -> None:
     """Switches gradient checkpointing on or off.
 
     Args:
@@ -40,8 +40,10 @@ def recompute_layers(model: ReasoningSegmenter, which: str | int) -> None:
         layer._gradient_checkpointing_func = partial(checkpoint, use_reentrant=False)
 
 
-def language_layers(model: ReasoningSegmenter) -> list[nn.Module]:
-    """The decoder layers of the language model, first to last."""
+def language_layers(model: nn.Module) -> list[nn.Module]:
+    """The decoder layers of the language model, first to last; a dense model has none."""
+    if not isinstance(model, ReasoningSegmenter):
+        return []
     language = model.vlm.llava.model.language_model
     return [module for module in language.modules() if isinstance(module, GradientCheckpointingLayer)]
 

@@ -70,7 +70,8 @@ class Schedule:
     def _restarts(self, step: int, reductions: int) -> float:
         """Cosine with warm restarts (Loshchilov and Hutter, arXiv 1608.03983), by step, after a burn-in at the peak."""
         config = self.config
-        since, period = step - config.warmup_steps - config.burn_in_steps, config.period
+        unit = 1 if config.period_unit == "step" else self.steps_per_epoch
+        since, period = step - config.warmup_steps - config.burn_in_steps, config.period * unit
         while since >= period:
             since, period = since - period, period * config.period_multiplier
         return self._half_cosine(max(0, since) / period)

@@ -9,7 +9,7 @@ from typing import Any, Self
 from segtune.core import rundir as names
 from segtune.core.errors import CheckpointError, ConfigError
 from segtune.core.rundir import RunDir
-from segtune.engine.config import FORCED_TWINS, EvalConfig, OptimConfig, TrainConfig
+from segtune.engine.config import FORCED_TWINS, OptimConfig, TrainConfig
 from segtune.engine.watch import Watch, is_better
 
 
@@ -23,6 +23,10 @@ class TrainerState:
         step: Optimiser steps made.
         best: Best value so far of the key that decides; None before the first validation.
         best_epoch: Its epoch, counted from 1.
+        stage: Current stage, from 0.
+        stage_epoch: Epochs of that stage that are over.
+        stage_step: Optimiser steps made in that stage.
+        stage_best: The key that decides what its best checkpoint is, in that stage.
         best_forced: The value, in that epoch, of the key that breaks ties of the one that decides; None without one.
         skipped_in_row: Steps in a row without finite loss and gradient.
         tracker: Sums of the current epoch.
@@ -46,15 +50,34 @@ class TrainerState:
     scaler: dict[str, Any] | None = None
     processes: int = 1
     best_forced: float | None = None
+    stage: int = 0
+    stage_epoch: int = 0
+    stage_step: int = 0
+    stage_best: Watch = field(default_factory=Watch)
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Self:
         """The inverse of `dataclasses.asdict`."""
         state = cls(**values)
-        for name in ("plateau", "stopping"):
+        for name in ("plateau", "stopping", "stage_best"):
             if name in values:
                 setattr(state, name, Watch(**values[name]))
+        if "stage_epoch" not in values:  # written before there were stages
+            state.stage_epoch, state.stage_step = state.epoch, state.step
         return state
+
+    def takes_as_best_of_stage(self, values: dict[str, Any], train: TrainConfig) -> bool:
+        """Whether these values are the best of the current stage so far; without a value the newest are."""
+        value = values.get(train.best)
+        if value is None:
+            return self.stage_best.best is None
+        self.stage_best = self.stage_best.after(value, highest=train.best_is_highest)
+        return self.stage_best.waited == 0
+
+    def next_stage(self) -> None:
+        """What a stage counts begins anew; the best of the run and its steps go on."""
+        self.stage, self.stage_epoch, self.stage_step = self.stage + 1, 0, 0
+        self.reductions, self.plateau, self.stopping, self.stage_best = 0, Watch(), Watch(), Watch()
 
     def require_processes(self, count: int) -> None:
         """Makes sure that as many processes go on as there were: a step would have another batch, an epoch other steps.
@@ -122,7 +145,15 @@ class TrainerState:
 
     def is_over(self, train: TrainConfig) -> bool:
         """Whether there is nothing left to train."""
-        return self.epoch >= train.epochs or self.gave_up(train)
+        return self.epoch >= train.epochs or self.stage >= max(1, len(train.stages)) or self._ended_before_stages(train)
+
+    def stage_is_over(self, epochs: int, train: TrainConfig) -> bool:
+        """Whether the current stage, which has at most so many epochs, ends here."""
+        return self.stage_epoch >= epochs or self.gave_up(train)
+
+    def _ended_before_stages(self, train: TrainConfig) -> bool:
+        """A run whose checkpoint was written before there were stages, and that had stopped early."""
+        return not train.stages and self.gave_up(train)
 
 
 @dataclass
@@ -159,6 +190,6 @@ class Settings:
     """The parts of the configuration that the loop reads."""
 
     train: TrainConfig
-    optim: OptimConfig
-    eval: EvalConfig
     seed: int
+    trained: frozenset[str] | None = None
+    """Names of the parameters that train in any stage; None for those that train now."""

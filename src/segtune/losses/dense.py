@@ -12,7 +12,7 @@ pixels count nowhere. What a term is averaged over:
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -26,6 +26,38 @@ from segtune.ops.labels import binary_table
 
 LABELS = 256
 """How many values a label can have, `IGNORE` among them."""
+
+
+class DenseObjective:
+    """The losses of dense segmentation (`segtune.losses.objective.Objective`).
+
+    Args:
+        config: Weights and parameters.
+        multiclass: Whether the model has a head for classes.
+        foreground: Indices of the classes that the binary head finds; None without that head.
+        class_weights: float `[C]`, for `ce`; None is 1 for every class.
+    """
+
+    def __init__(
+        self,
+        config: DenseLossConfig,
+        *,
+        multiclass: bool,
+        foreground: Sequence[int] | None,
+        class_weights: Tensor | None = None,
+    ) -> None:
+        self.config, self.foreground, self.class_weights = config, foreground, class_weights
+        terms = config.terms(classes=multiclass, binary=foreground is not None)
+        self.weights = {term: float(getattr(config, term)) for term in terms}
+
+    def counts(self, batch: DenseBatch) -> dict[str, float]:
+        """As `dense_counts`, of the heads that are there."""
+        counts = dense_counts(batch, self.config, class_weights=self.class_weights, foreground=self.foreground)
+        return {term: counts[term] for term in self.weights}
+
+    def sums(self, output: DenseOutput, batch: DenseBatch) -> dict[str, Tensor]:
+        """As `dense_loss_sums`."""
+        return dense_loss_sums(output, batch, self.config, self.class_weights, self.foreground)
 
 
 def dense_counts(
@@ -89,18 +121,6 @@ def dense_loss_sums(
             raise ValueError("a binary head is there, and no classes that make up its foreground")
         sums |= _binary_sums(output.binary, batch.labels, config, foreground)
     return sums
-
-
-def denominator(counts: Mapping[str, float], term: str) -> float:
-    """What the global sum of a term is divided by: its global count, 1 where that is 0 (then the sum is 0 too)."""
-    return counts[term] or 1.0
-
-
-def weighted_dense_total(sums: Mapping[str, Tensor], counts: Mapping[str, float], config: DenseLossConfig) -> Tensor:
-    """The training loss: each sum over its global count, times its weight; a float32 scalar."""
-    return torch.stack(
-        [getattr(config, term) * value / denominator(counts, term) for term, value in sums.items()]
-    ).sum()
 
 
 def to_labels(logits: Tensor, size: Sequence[int]) -> Tensor:

@@ -6,6 +6,7 @@ Both come through transformers' own `from_pretrained`, the tiny embedded ones an
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Collection
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -247,19 +248,23 @@ def _load_bridge(module: nn.Module, prefix: str, bridge: dict[str, torch.Tensor]
     module.load_state_dict(state)
 
 
-def fingerprint(model: nn.Module) -> str:
+def fingerprint(model: nn.Module, trained: Collection[str] | None = None) -> str:
     """A short digest of the weights that do not train: says which base a checkpoint belongs to.
 
     The bridge is left out: a checkpoint holds it, and a base that has none gets a fresh one each time.
 
     Names, shapes and 16 evenly spaced values of every frozen tensor go in; that tells bases apart in a second, even
     at 7B, where hashing every byte would take a minute.
+
+    Args:
+        model: The model.
+        trained: Names of the parameters that train in any stage; None for those that train now.
     """
     digest = hashlib.sha256()
     frozen = {
         canonical_name(name): p
         for name, p in model.named_parameters()
-        if not p.requires_grad and component_of(name) not in BRIDGE
+        if (not p.requires_grad if trained is None else name not in trained) and component_of(name) not in BRIDGE
     }
     for name in sorted(frozen):
         flat = frozen[name].detach().flatten()

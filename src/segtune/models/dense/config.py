@@ -14,6 +14,7 @@ EMBEDDED = ("segtune/tiny-vit", "segtune/tiny-cnn")
 
 Decoder = Literal["unet", "dpt", "linear"]
 Side = Annotated[int, Field(ge=1)]
+NotNegative = Annotated[int, Field(ge=0)]
 
 
 class DenseModelConfig(Config):
@@ -25,10 +26,16 @@ class DenseModelConfig(Config):
     pretrained: bool | None = Field(
         None, description="load the encoder's weights; default yes, but not for segtune/tiny-*, which have none"
     )
+    start: str | None = Field(
+        None, description="a dense run or checkpoint with the same classes, whose weights training starts from"
+    )
     decoder: Decoder = Field("unet", description="unet, dpt (arXiv 2103.13413) or linear")
     width: int = Field(128, ge=8, description="channels of the decoder; the U-Net halves them with every finer level")
     pixel_skips: bool = Field(
         True, description="unet on a pyramid: skips from the pixels themselves, at strides finer than the encoder's"
+    )
+    unfreeze: Literal["all"] | NotNegative = Field(
+        "all", description="what of the encoder trains: 0, its last N blocks, or all; train.stages may say it by stage"
     )
     dropout: float = Field(0.1, ge=0, lt=1, description="share of the decoder's channels dropped before the heads")
     drop_path: float = Field(0.0, ge=0, lt=1, description="stochastic depth of the encoder (arXiv 1603.09382)")

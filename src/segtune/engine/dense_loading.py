@@ -1,0 +1,143 @@
+"""From a configuration, or the name of a run, to a dense model with what feeds it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from segtune.core.errors import CheckpointError
+from segtune.data.dense.transforms import DenseTransform
+from segtune.engine.checkpoint import Checkpoint, load_weights, trained_names
+from segtune.engine.loading import find_checkpoint
+from segtune.models.dense.blocks import Blocks, unfreeze
+from segtune.models.dense.config import DenseModelConfig
+from segtune.models.dense.encoder import encoder_from_description
+from segtune.models.dense.network import DenseSegmenter, build_dense
+from segtune.models.weights import fingerprint
+
+TASK = "dense"
+"""What the checkpoints of dense models say they are for."""
+
+
+@dataclass(slots=True)
+class DenseLoaded:
+    """A dense model with what feeds it.
+
+    Attributes:
+        model: The model.
+        config: What it was built from.
+        transform: Images to its pixels.
+        blocks: The most of its encoder that trains in any stage.
+        trained: Names of the parameters that a checkpoint holds: those that train in any stage, and all of an encoder
+            that cannot be loaded from anywhere.
+        fingerprint: Digest of all others.
+    """
+
+    model: DenseSegmenter
+    config: DenseModelConfig
+    transform: DenseTransform
+    blocks: Blocks
+    trained: frozenset[str]
+    fingerprint: str
+
+    @property
+    def foreground(self) -> tuple[int, ...] | None:
+        """The labels of the binary foreground; None without that head."""
+        return self.model.binary_indices or None
+
+    def about(self) -> dict[str, Any]:
+        """What every checkpoint of this model tells, so that it can be loaded without its run."""
+        return {
+            "task": TASK, "model": self.config.model_dump(mode="json"), "base": self.config.encoder,
+            "classes": list(self.model.classes), "encoder": self.model.encoder.describe(), "blocks": self.blocks,
+            "fingerprint": self.fingerprint,
+        }  # fmt: skip
+
+
+def build_loaded(config: DenseModelConfig, classes: tuple[str, ...], blocks: Blocks) -> DenseLoaded:
+    """Builds a dense model to train.
+
+    Args:
+        config: What it is made of.
+        classes: Names of the data's classes.
+        blocks: The most of its encoder that trains in any stage.
+
+    Raises:
+        ConfigError: The heads do not fit the classes, the encoder not the image size, or it has fewer blocks.
+        CheckpointError: Weights cannot be read or do not fit, or those to start from are of other classes.
+    """
+    loaded = _with_transform(build_dense(config, classes), config, blocks)
+    if config.start is not None:
+        _start_from(loaded, config.start)
+    return loaded
+
+
+def load_dense(checkpoint: Checkpoint) -> DenseLoaded:
+    """Loads a trained dense model.
+
+    Args:
+        checkpoint: From `engine.checkpoint.open_checkpoint`.
+
+    Raises:
+        CheckpointError: It is damaged, or the encoder that it was trained on is gone or another one.
+    """
+    about = checkpoint.about
+    config = DenseModelConfig.model_validate(about["model"])
+    # an encoder that trained from end to end is in the checkpoint: what it started from need not be there any more
+    whole = about["blocks"] == "all" or not config.loads_weights
+    encoder = encoder_from_description(about["encoder"]) if whole else None
+    loaded = _with_transform(build_dense(config, tuple(about["classes"]), encoder), config, about["blocks"])
+    load_weights(checkpoint, loaded.model, loaded.fingerprint, loaded.trained)
+    loaded.model.eval()
+    return loaded
+
+
+def _with_transform(model: DenseSegmenter, config: DenseModelConfig, blocks: Blocks) -> DenseLoaded:
+    unfreeze(model, blocks)
+    names = trained_names(model)
+    if not config.loads_weights:
+        names = frozenset(name for name, _ in model.named_parameters())
+    transform = DenseTransform(config.image_size, model.encoder.mean, model.encoder.std)
+    return DenseLoaded(model, config, transform, blocks, names, fingerprint(model, names))
+
+
+def _start_from(loaded: DenseLoaded, name: str) -> None:
+    """Puts the weights of a trained model into a new one; both have the same classes and shapes, or it is refused."""
+    checkpoint = find_checkpoint(name)
+    if checkpoint is None or checkpoint.about.get("task") != TASK:
+        raise CheckpointError("this is no dense model", where=f"model.start={name}", expected="a dense run")
+    source = load_dense(checkpoint).model
+    if source.classes != loaded.model.classes:
+        raise CheckpointError(
+            "the model to start from tells other classes apart", where=f"model.start={name}",
+            expected=", ".join(loaded.model.classes), found=", ".join(source.classes),
+            fix="train on data with the same classes in the same order, or start from its encoder alone "
+            "(export it with run.export and name it as model.encoder)",
+        )  # fmt: skip
+    theirs, ours = source.state_dict(), loaded.model.state_dict()
+    problems = [f"missing {key}" for key in ours.keys() - theirs.keys()]
+    problems += [f"unexpected {key}" for key in theirs.keys() - ours.keys()]
+    problems += [f"{key}: shape {tuple(theirs[key].shape)} instead of {tuple(ours[key].shape)}"
+                 for key in ours.keys() & theirs.keys() if ours[key].shape != theirs[key].shape]  # fmt: skip
+    if problems:
+        raise CheckpointError(
+            "the model to start from has another shape", where=f"model.start={name}",
+            found="; ".join(sorted(problems)[:12]), fix="give both the same encoder, decoder, width and heads",
+        )  # fmt: skip
+    with torch.no_grad():
+        loaded.model.load_state_dict(theirs)
+    loaded.fingerprint = fingerprint(loaded.model, loaded.trained)
+
+
+def absolute_encoder(config: DenseModelConfig) -> DenseModelConfig:
+    """Paths of the encoder and of the model to start from made absolute, so that a run works from any directory."""
+    changes = {}
+    for key in ("encoder", "start"):
+        value = getattr(config, key)
+        if value is not None and Path(value.partition("@")[0]).exists():
+            path, at, which = value.partition("@")
+            changes[key] = str(Path(path).resolve()) + at + which
+    return config.model_copy(update=changes)

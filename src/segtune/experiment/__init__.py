@@ -1,0 +1,33 @@
+"""The composition root: from a configuration to a trained, scored and described run.
+
+`run` is the course of every run, `scoring` that of an evaluation; what is built for each kind of segmentation stands in
+`reasoning` and `dense`. Parts meet here and nowhere else, and nothing here computes: that is the engine's. The names
+below are loaded when they are first used.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+__all__ = ["Prediction", "Predictor", "evaluate", "resume", "score", "train"]
+
+if TYPE_CHECKING:
+    from segtune.engine.predictor import Prediction, Predictor
+    from segtune.engine.scoring import score
+    from segtune.experiment.run import resume, train
+    from segtune.experiment.scoring import evaluate
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module 'segtune.experiment' has no attribute {name!r}")
+    from segtune.engine import predictor, scoring
+    from segtune.experiment import run
+    from segtune.experiment import scoring as evaluation
+    from segtune.models.quiet import hide_loading_bars
+
+    hide_loading_bars()  # here, because the command line and the Python interface both come through this package
+    return {
+        "Prediction": predictor.Prediction, "Predictor": predictor.Predictor, "score": scoring.score,
+        "train": run.train, "resume": run.resume, "evaluate": evaluation.evaluate,
+    }[name]  # fmt: skip

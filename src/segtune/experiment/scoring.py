@@ -1,0 +1,89 @@
+"""Scoring a model by its name on a dataset by its name: what `segtune evaluate` and `segtune.evaluate` do."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from segtune.config import validate_run
+from segtune.core import rundir as names
+from segtune.core.errors import SegtuneError
+from segtune.core.log import get_logger
+from segtune.core.records import Source
+from segtune.core.yaml_files import load_mapping
+from segtune.data.config import DataConfig
+from segtune.data.prepare import prepare
+from segtune.data.spec import DataSpec, is_absent
+from segtune.engine import processes
+from segtune.engine.config import EvalConfig
+from segtune.engine.evaluator import score_baselines
+from segtune.engine.inference import Mode
+from segtune.engine.loading import find_checkpoint, load, usual_device
+from segtune.engine.processes import from_first, is_first
+from segtune.engine.scoring import place_of_scores, require_present, score
+
+_log = get_logger(__name__)
+
+
+def evaluate(
+    model: str,
+    data: str,
+    *,
+    modes: list[Mode],
+    out: Path | None = None,
+    first_query_only: bool = False,
+    batch_size: int = 4,
+    limit: int | None = None,
+    overlays: int = 0,
+) -> list[dict[str, Any]]:
+    """Scores a model on a dataset by the protocol.
+
+    Args:
+        model: A run, a checkpoint, a base.
+        data: `KIND:DIR@SPLIT`.
+        modes: `generate`, `forced` or both.
+        out: Where scores, predictions and pictures go; by default the run directory, for a part of the data or
+            another checkpoint than the best a folder in it, and the current directory where there is no run.
+        first_query_only: Score one query per record, as some papers do.
+        batch_size: Images per batch.
+        limit: Only so many images.
+        overlays: So many pictures.
+
+    Returns:
+        One scores document per mode.
+
+    Raises:
+        SegtuneError: The model or the data cannot be used.
+    """
+    processes.join()
+    find_checkpoint(model)  # a wrong name is told before the images are read, and a wrong dataset before the model is
+    require_present(data)
+    prepared = from_first(lambda: prepare(data, DataConfig(train=data), limit=limit, first_query_only=first_query_only))
+    loaded = load(model)
+    loaded.model.to(usual_device())
+    out = out or place_of_scores(model, limit, first_query_only)
+    settings = EvalConfig(batch_size=batch_size, overlays=overlays, max_new_tokens=loaded.max_new_tokens)
+    documents = score(
+        loaded, prepared, out, settings, modes,
+        baselines=score_baselines(prepared.source, _training_source(model)) if is_first() else {},
+        first_query_only=first_query_only, deviations=() if limit is None else (f"first_{limit}_images",),
+    )  # fmt: skip
+    _log.info("scores and predictions are in %s", out)
+    return documents
+
+
+def _training_source(model: str) -> Source | None:
+    """The training data of a run, whose mean masks are a baseline; None where they are no fixed set or not there."""
+    place = Path(model.partition("@")[0]) / names.CONFIG
+    if not place.is_file():
+        return None
+    try:
+        config = validate_run(load_mapping(place), where=str(place)).data
+        assert isinstance(config, DataConfig), "a dense run is scored by other means"
+        directory = DataSpec.parse(config.train, root=config.root).directory
+        if directory is None or is_absent(directory):
+            return None
+        return prepare(config.train, config, max_samples=config.max_train_samples).source
+    except SegtuneError as error:
+        _log.warning("no baselines from mean masks: the run's training data cannot be read (%s)", error.message)
+        return None

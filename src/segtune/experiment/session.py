@@ -1,0 +1,60 @@
+"""What the steps of a run share, and what each kind of segmentation has to bring."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from accelerate import Accelerator
+from torch import nn
+
+from segtune.config import AnyConfig
+from segtune.core.log import console
+from segtune.core.rundir import RunDir
+from segtune.engine.loop import ScoredBatches, TrainingBatches
+from segtune.engine.processes import is_first
+from segtune.engine.stages import Stage
+from segtune.engine.task import Task
+
+
+@dataclass(slots=True)
+class Session:
+    """An opened run, whatever it segments.
+
+    Attributes:
+        config: What to do.
+        run: Where.
+        model: On its device.
+        about: What its checkpoints tell.
+        fingerprint: Digest of what no stage trains.
+        trained: Names of the parameters that its checkpoints hold.
+        accelerator: Device, precision and processes.
+        task: Losses and metrics.
+        training: Batches for training.
+        validation: Batches for validation, or None.
+        enter_stage: Declares what trains in a stage, and asserts it.
+        score: Scores the model as it stands on the validation data, into a folder, with so many pictures.
+        export: Writes the model to a folder as a start for other runs.
+    """
+
+    config: AnyConfig
+    run: RunDir
+    model: nn.Module
+    about: dict[str, Any]
+    fingerprint: str
+    trained: frozenset[str]
+    accelerator: Accelerator
+    task: Task
+    training: TrainingBatches
+    validation: ScoredBatches | None
+    enter_stage: Callable[[Stage], None]
+    score: Callable[[Path, int], None]
+    export: Callable[[Path], None]
+
+
+def say(text: str) -> None:
+    """A line for the person who started the run; of several processes the first one speaks."""
+    if is_first():
+        console().print(text, highlight=False)
