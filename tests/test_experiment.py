@@ -124,6 +124,77 @@ def test_a_plateau_lowers_the_rate_by_what_the_history_says(watched: Path) -> No
     assert [row["lr"] for row in history["train"]][1:] == pytest.approx(wanted[1:])  # the first is a warm-up
 
 
+STAGES = (
+    "train.epochs=4", "train.best=val_loss", "train.ema=0.9",
+    "train.stages=[{epochs: 1, train: {llm: frozen, mask_decoder: frozen}, name: projection},"
+    " {epochs: 2, train: {mask_decoder: frozen}, lr_factor: 0.5, optim: {schedule: constant, warmup_steps: 0}},"
+    " {epochs: null, lr_factor: 0.1}]",
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def staged(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run in three stages: projection, then LoRA, then the decoder too; only read it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(tmp_path_factory.getbasetemp())
+        patch.setenv("ACCELERATE_USE_CPU", "true")
+        return experiment.train(config("staged", *STAGES)).path.absolute()
+
+
+def test_a_stage_trains_what_it_declares_and_nothing_else(staged: Path) -> None:
+    tables = [read_json(staged / f"parameters_stage_{stage}.json")["components"] for stage in (1, 2, 3)]
+    trains = [{name for name, row in table.items() if row["trainable"]} for table in tables]
+    assert trains[0] == {"seg_token", "seg_projection"}
+    assert trains[1] == trains[0] | {"lora"}
+    assert trains[2] == trains[1] | {"mask_decoder"}
+    bests = [staged / f"checkpoints/stage-{stage}-best" for stage in (1, 2, 3)]
+    first, second, third = ({**load_file(best / TENSORS[0]), **load_file(best / TENSORS[1])} for best in bests)
+    assert first.keys() == second.keys() == third.keys()
+    moved = {name for name in first if not np.array_equal(first[name], second[name])}
+    assert any("lora" in name for name in moved)
+    assert not any("mask_decoder" in name for name in moved)
+    assert any("mask_decoder" in name for name in third if not np.array_equal(second[name], third[name]))
+    assert all((first[name] == 0).all() for name in first if "lora_B" in name)
+
+
+def test_each_stage_has_its_own_rate_and_schedule(staged: Path) -> None:
+    rows = read_json(staged / "training_history.json")["train"]
+    assert [row["stage"] for row in rows] == [1, 2, 2, 3]
+    rates = {row["step"]: row["lr"] for row in read_jsonl(staged / "metrics.jsonl")}
+    assert [rates[step] for step in range(5, 13)] == pytest.approx([2.5e-3] * 8)
+    assert [rates[step] for step in (1, 2, 13, 14)] == pytest.approx([2.5e-3, 5e-3, 2.5e-4, 5e-4])  # warm-ups of two
+
+
+# in the first stage, on its last step, in the second, and in the third
+@pytest.mark.parametrize("after", [2, 4, 7, 14])
+def test_a_staged_run_that_was_stopped_ends_as_one_that_was_not(after: int, staged: Path, monkeypatch) -> None:
+    run = _interrupted(monkeypatch, f"staged-{after}", *STAGES, after=after)
+    experiment.resume(run)
+    names = sorted(path.name for path in (staged / "checkpoints").iterdir())
+    assert names == sorted(path.name for path in (run / "checkpoints").iterdir())
+    for name in names:
+        for file in TENSORS:
+            ours, theirs = (load_file(place / "checkpoints" / name / file) for place in (run, staged))
+            assert all(np.array_equal(ours[key], theirs[key]) for key in ours), f"{name}/{file}"
+    assert _history(run) == _history(staged)
+    assert read_jsonl(run / "metrics.jsonl") == read_jsonl(staged / "metrics.jsonl")
+
+
+@pytest.mark.parametrize(
+    ("stages", "words"),
+    [
+        ("[{epochs: 2, train: {llm: full}}]", "model.train.llm=lora"),
+        ("[{epochs: 2, train: {lm: frozen}}]", "no such component"),
+        ("[{epochs: 2, unfreeze: 3}]", "dense"),
+        ("[{epochs: 2, optim: {rates: {mask_encoder: 1.0}}}]", "mask_encoder"),
+    ],
+)
+def test_stages_that_cannot_be_are_refused_before_anything_is_trained(stages: str, words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        experiment.train(config("no-stages", f"train.stages={stages}"))
+    assert not Path("runs/no-stages").exists()
+
+
 QUARTER = math.sqrt(0.5)
 CURVES = {
     "cosine": (["optim.warmup_steps=2", "optim.floor=0.1"],
