@@ -9,6 +9,7 @@ from PIL import Image
 from segtune.core.errors import ConfigError, DataError
 from segtune.data.dense.open import open_dense_source
 from segtune.data.dense.views import is_drawn
+from segtune.data.sources.synthetic.dense_stream import LabelledScenes
 from segtune.data.spec import DataSpec
 
 
@@ -60,3 +61,13 @@ def test_drawn_scenes_become_classes(tmp_path):
     scenes = _open(f"synth:{tmp_path / 'scenes'}@val", words=words, scenes=10)
     assert not is_drawn(scenes)
     assert scenes.item(0).labels.shape == scenes.item(0).image.shape[:2]
+
+
+def test_streams_of_classes():
+    source = _open("stream:colours@train", seed=5, stream_length=9, limit=4)
+    assert (len(source), source.name, is_drawn(source), len(source.classes)) == (4, "colours@train", True, 9)
+    item, same = source.item(3, epoch=2), LabelledScenes("colours", 9, seed=5).item(3, epoch=2)
+    assert (item.image.tobytes(), item.labels.tobytes()) == (same.image.tobytes(), same.labels.tobytes())
+    assert not is_drawn(_open("stream:shapes@val"))
+    with pytest.raises(ConfigError, match="no such split"):
+        _open("stream:shapes@test")

@@ -10,6 +10,7 @@ from segtune.data.open import open_source, the_split
 from segtune.data.sources.classes import find_classes
 from segtune.data.sources.coco import CocoInstances
 from segtune.data.sources.masks import MaskFolder
+from segtune.data.sources.synthetic.dense_stream import LabelledScenes
 from segtune.data.sources.texts import TextClasses, classes_of_words
 from segtune.data.spec import DataSpec
 
@@ -28,7 +29,7 @@ def open_dense_source(
     """Opens a dataset whose pixels have classes.
 
     Args:
-        spec: Its name: index masks, COCO instances, or data with questions.
+        spec: Its name: index masks, COCO instances, a stream, or data with questions.
         root: Links in the dataset must stay below this directory; the dataset's own directory if None.
         words: Data with questions: the words of each class, in place of the `classes.json` beside the data.
         limit: At most so many images.
@@ -48,6 +49,9 @@ def open_dense_source(
         return MaskFolder(spec.location, the_split(spec), root=root, limit=limit)
     if spec.kind == "coco":
         return CocoInstances(spec.location, the_split(spec), root=root, limit=limit)
+    if spec.is_dense:
+        length = stream_length if limit is None else min(limit, stream_length)
+        return LabelledScenes(spec.location, length, seed, spec.split)
     source = open_source(
         spec, root=root, seed=seed, scenes=scenes, limit=limit, stream_length=stream_length,
         stream_queries=stream_queries,
