@@ -22,7 +22,7 @@ from pathlib import Path
 CPU_INDEX = "https://download.pytorch.org/whl/cpu"
 NEEDED_BYTES = 3_000_000_000  # measured: 1.7 GB installed, and what pip unpacks on the way
 NEEDED_BYTES_GPU = 10_000_000_000  # the CUDA libraries
-EXTRAS = {"train": "", "test": "[dev]", "slow": "[dev,quant]"}
+EXTRAS = {"train": "", "test": "[dev,search]", "slow": "[dev,search,quant]"}
 """What is installed for each kind, least first: each has all that those before it have."""
 
 
@@ -34,7 +34,8 @@ def main(kind: str, root: Path) -> int:
     """Installs what is missing.
 
     Args:
-        kind: `train` (the package), `test` (and what its tests need) or `slow` (and the extra `quant`).
+        kind: `train` (the package), `test` (and what its tests need: the extras `dev` and `search`) or `slow` (and the
+            extra `quant`).
         root: The checkout.
 
     Returns:

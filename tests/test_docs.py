@@ -26,7 +26,10 @@ from segtune.core.config import known_keys, validate
 from segtune.core.recipe_files import read_recipe, shipped_recipes
 from segtune.core.rundir import RunDir
 from segtune.core.yaml_files import load_mapping
+from segtune.data.dense.config import DenseDataConfig
 from segtune.data.sources.annotations import read_annotation, read_explanations
+from segtune.data.sources.classes import read_classes
+from segtune.data.sources.coco_file import read_coco
 from segtune.data.sources.index import read_index
 from segtune.data.spec import KINDS
 from segtune.engine.config import LOSSES, METRICS
@@ -41,6 +44,7 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 TRIED = ("quick-reference.md", "train.md", "troubleshooting.md")
 REFERENCE, TROUBLE = ROOT / "docs" / "quick-reference.md", ROOT / "docs" / "troubleshooting.md"
 KEYS = known_keys(ExperimentConfig)
+DENSE_KEYS = {f"data.{key}" for key in known_keys(DenseDataConfig)}
 SHELL = ("console", "sh")
 LAUNCHER = r"^(python|torchrun|accelerate launch) (.* )?-m segtune "
 FILES = ("json", "jsonl", "yaml", "png", "md", "py")  # suffixes: `data.json` is a file and no setting
@@ -166,7 +170,7 @@ def test_settings_and_options_in_the_text_exist(page: Path) -> None:
     for code in re.findall(r"`([^`\n]+)`", _prose(page)):
         key = re.match(r"([a-z_]+)\.[a-z0-9_.]*[a-z0-9_]", code)
         if key and key[1] in sections and key[0].rpartition(".")[2] not in FILES:
-            assert key[0] in KEYS, f"{page.name}: {code}"
+            assert key[0] in {*KEYS, *DENSE_KEYS}, f"{page.name}: {code}"
         if code.startswith("segtune "):
             continue
         for option in re.findall(r"(?:^|\s)(--[a-z-]+)", code):
@@ -187,6 +191,8 @@ def test_recipes_on_the_pages_are_valid(page: Path, tmp_path: Path) -> None:
         if "axes" in load_mapping(file):
             search = load_search(str(file))
             resolved(search, Base.read(search))
+        elif list(load_mapping(file)) == ["data"]:
+            validate(DenseDataConfig, load_mapping(file)["data"], where=page.name)
         else:
             validate(ExperimentConfig, read_recipe(file), where=page.name)
 
@@ -206,6 +212,12 @@ def test_json_on_the_pages_is_what_the_readers_take(page: Path, tmp_path: Path) 
                 file, "train", {*images, *beside, *(e["annotation"] for e in value if "annotation" in e)}
             )
             assert (index.refused, index.used) == ([], len(value))
+        elif "classes" in value:
+            assert read_classes(file).names == tuple(value["classes"])
+        elif "annotations" in value:
+            content = read_coco(file)
+            assert content.refused == ()
+            assert all(picture.instances and not picture.refused for picture in content.pictures)
         elif "shapes" in value:
             assert any(not shape.is_flag for shape in read_annotation(file).shapes)
         else:

@@ -121,12 +121,12 @@ def test_a_second_run_does_not_reinstall(installer: ModuleType, pip: _Pip, check
     assert installer.main("train", checkout) == 0
     assert len(pip.calls) == 2
     assert installer.main("test", checkout) == 0
-    assert pip.calls[-1] == ["-e", ".[dev]"]
+    assert pip.calls[-1] == ["-e", ".[dev,search]"]
     count = len(pip.calls)
     assert installer.main("train", checkout) == 0  # tests need all that training needs
     assert len(pip.calls) == count
     assert installer.main("slow", checkout) == 0
-    assert pip.calls[-1] == ["-e", ".[dev,quant]"]
+    assert pip.calls[-1] == ["-e", ".[dev,search,quant]"]
     count = len(pip.calls)
     assert installer.main("test", checkout) == 0  # the slow tests need all that the fast ones need
     assert len(pip.calls) == count

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from segtune.core.errors import DataError
+from segtune.core.errors import ConfigError, DataError
 from segtune.data.open import open_source, usable
 from segtune.data.spec import DataSpec
 
@@ -40,6 +40,11 @@ def test_streams(tmp_path):
     assert len(source) == 3
     assert len(source.group(2).examples) == 2
     assert usable(source) == ()
+
+
+def test_streams_that_ask_nothing_are_refused():
+    with pytest.raises(ConfigError, match=r"(?s)stream:shapes@val: .*asks nothing in words.*stream:attributes"):
+        open_source(DataSpec.parse("stream:shapes@val"))
 
 
 def test_too_many_bad_items_are_refused_and_shown(tmp_path, write_pair):

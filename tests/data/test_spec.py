@@ -62,7 +62,7 @@ def test_unknown_kind_names_all_and_the_nearest(photos):
     assert f"did you mean reasonseg:{photos}@val" in caught.value.fix
 
 
-@pytest.mark.parametrize("text", ["", "  ", "reasonseg:", "photos@", "stream:shapes"])
+@pytest.mark.parametrize("text", ["", "  ", "reasonseg:", "photos@", "stream:shape"])
 def test_incomplete_names(text):
     with pytest.raises(ConfigError):
         DataSpec.parse(text)
@@ -86,6 +86,22 @@ def test_unrecognised_layout_shows_the_expected_one(tmp_path):
     (tmp_path / "images").mkdir()
     with pytest.raises(DataError, match=r"(?s)not recognised.*NAME\.json.*images/"):
         DataSpec.parse(str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("spec", "dense"),
+    [
+        (DataSpec("stream", "shapes", "train"), True), (DataSpec("stream", "attributes", "val"), False),
+        (DataSpec("masks", "shapes"), True), (DataSpec("reasonseg", "shapes"), False), (DataSpec("synth", "a"), False),
+    ],
+)  # fmt: skip
+def test_what_gives_every_pixel_a_class(spec, dense):
+    assert spec.is_dense is dense
+
+
+def test_a_stream_that_does_not_exist_names_the_nearest():
+    with pytest.raises(ConfigError, match=r"(?s)stream:attributes, stream:shapes, stream:colours.*stream:colours\?"):
+        DataSpec.parse("stream:colors@val")
 
 
 def test_streams_and_undrawn_scenes(tmp_path):

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
+
+DrawnKind = Literal["reasonseg", "masks"]
+"""What goes with drawn scenes: questions and polygons, or a class for every pixel."""
 
 app = typer.Typer(help="Check a dataset or draw a synthetic one.", no_args_is_help=True, rich_markup_mode=None)
 
@@ -35,15 +38,21 @@ def synth(
     directory: Annotated[Path, typer.Argument(metavar="DIR", help="Where to write; must hold nothing else.")],
     scenes: Annotated[int, typer.Option("--scenes", min=1, metavar="N", help="Scenes of all splits together.")] = 400,
     seed: Annotated[int, typer.Option("--seed", min=0, metavar="S", help="The same seed draws the same scenes.")] = 0,
+    kind: Annotated[
+        DrawnKind, typer.Option("--kind", help="Questions and polygons, or index masks of every shape.")
+    ] = "reasonseg",
 ) -> None:
-    """Draw scenes of shapes with questions and masks, in the ReasonSeg layout.
+    """Draw scenes of shapes with questions and masks, in the ReasonSeg layout, or with a class for every pixel.
 
     \b
-    Example:
+    Examples:
       segtune data synth scenes --scenes 400 --seed 1
+      segtune data synth shapes --kind masks
     """
     from segtune.data.sources.synthetic.write import write_dataset
+    from segtune.data.sources.synthetic.write_masks import write_masks
 
-    for split, counts in write_dataset(directory, scenes=scenes, seed=seed).items():
+    draw = write_masks if kind == "masks" else write_dataset
+    for split, counts in draw(directory, scenes=scenes, seed=seed).items():
         typer.echo(f"{split}: " + ", ".join(f"{count} {what}" for what, count in counts.items()))
     typer.echo(f"try next:\n  segtune data check {directory}")

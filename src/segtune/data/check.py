@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import combinations
 from pathlib import Path
 
@@ -21,10 +21,10 @@ from segtune.data.bad_items import BadItem, one_line
 from segtune.data.check_report import CheckReport, Shared, SplitReport
 from segtune.data.dense.check import DenseCheckReport, check_dense
 from segtune.data.images import content_digest
-from segtune.data.layouts import TEXT_LAYOUT, find_splits
+from segtune.data.layouts import TEXT_LAYOUT, find_splits, recognise
 from segtune.data.sources.annotations import normal_text
 from segtune.data.sources.reasonseg import ReasonSeg, Record
-from segtune.data.spec import DENSE_KINDS, DataSpec, describe_directory
+from segtune.data.spec import DataSpec, describe_directory
 
 Progress = Callable[[str, int, int], None]
 """Called with the split, the number of images done and their total."""
@@ -65,7 +65,9 @@ def check_dataset(
     if not directory.is_dir():
         raise DataError("the dataset's directory does not exist", where=str(spec), expected=str(directory.absolute()))
     names = (spec.split,) if spec.split else find_splits(directory, spec.kind) or ("",)
-    if spec.kind in DENSE_KINDS:
+    if spec.kind == "synth" and recognise(directory) == "masks":
+        spec = replace(spec, kind="masks")
+    if spec.is_dense:
         return check_dense(spec, names, root, progress)
     found = [check_source(ReasonSeg(directory, name, root=root), progress) for name in names]
     reports = tuple(report for report, _ in found)

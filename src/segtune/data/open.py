@@ -12,7 +12,7 @@ from segtune.data.layouts import LAYOUTS, TEXT_LAYOUT, find_splits
 from segtune.data.sources.reasonseg import ReasonSeg
 from segtune.data.sources.synthetic.stream import AttributeStream
 from segtune.data.sources.synthetic.write import write_dataset
-from segtune.data.spec import DENSE_KINDS, KINDS, DataSpec, describe_directory, is_absent
+from segtune.data.spec import DENSE_KINDS, DataSpec, describe_directory, is_absent
 
 _SHOWN_BAD_ITEMS = 10
 _log = get_logger(__name__)
@@ -50,11 +50,11 @@ def open_source(
         ConfigError: If a stream has no such split, or the kind of dataset asks nothing in words.
         DataError: If the directory or split is missing, or the dataset has several splits and none is named.
     """
-    if spec.kind in DENSE_KINDS:
+    if spec.is_dense:
         raise ConfigError(
             "this dataset gives every pixel a class and asks nothing in words",
             where=str(spec),
-            expected="data with questions, as " + ", ".join(kind for kind in KINDS if kind not in DENSE_KINDS),
+            expected="data with questions, as reasonseg:DIR, synth:DIR or stream:attributes",
             fix="train a dense model on it, or name a dataset with questions",
         )
     directory = spec.directory

@@ -32,7 +32,10 @@ DENSE_KINDS = ("masks", "coco")
 KINDS = ("reasonseg", "synth", "stream", *DENSE_KINDS)
 """The kinds of dataset that can be named."""
 
-STREAMS = ("attributes",)
+DENSE_STREAMS = ("shapes", "colours")
+"""The streams that give every pixel a class."""
+
+STREAMS = ("attributes", *DENSE_STREAMS)
 """The streams of freshly drawn scenes, `stream:NAME`."""
 
 _GRAMMAR = "KIND:DIR@SPLIT or a directory, with KIND one of " + ", ".join(KINDS)
@@ -57,6 +60,11 @@ class DataSpec:
     def directory(self) -> Path | None:
         """The dataset's directory, or None for a stream."""
         return None if self.kind == "stream" else Path(self.location)
+
+    @property
+    def is_dense(self) -> bool:
+        """Whether every pixel has a class and nothing is asked in words."""
+        return self.kind in DENSE_KINDS or (self.kind == "stream" and self.location in DENSE_STREAMS)
 
     def __str__(self) -> str:
         """The canonical text, which `parse` reads back to an equal spec."""

@@ -9,6 +9,8 @@ from PIL import Image
 from segtune.core.errors import ConfigError, DataError
 from segtune.data.dense.open import open_dense_source
 from segtune.data.dense.views import is_drawn
+from segtune.data.sources.masks import MaskFolder
+from segtune.data.sources.synthetic.dense_stream import LabelledScenes
 from segtune.data.spec import DataSpec
 
 
@@ -60,3 +62,28 @@ def test_drawn_scenes_become_classes(tmp_path):
     scenes = _open(f"synth:{tmp_path / 'scenes'}@val", words=words, scenes=10)
     assert not is_drawn(scenes)
     assert scenes.item(0).labels.shape == scenes.item(0).image.shape[:2]
+
+
+def test_streams_of_classes():
+    source = _open("stream:colours@train", seed=5, stream_length=9, limit=4)
+    assert (len(source), source.name, is_drawn(source), len(source.classes)) == (4, "colours@train", True, 9)
+    item, same = source.item(3, epoch=2), LabelledScenes("colours", 9, seed=5).item(3, epoch=2)
+    assert (item.image.tobytes(), item.labels.tobytes()) == (same.image.tobytes(), same.labels.tobytes())
+    assert not is_drawn(_open("stream:shapes@val"))
+    with pytest.raises(ConfigError, match="no such split"):
+        _open("stream:shapes@test")
+
+
+def test_scenes_on_disk_hold_index_masks_unless_words_are_given(tmp_path, caplog):
+    with caplog.at_level("INFO", logger="segtune"):
+        source = _open(f"synth:{tmp_path / 'scenes'}@val", scenes=10, seed=3)
+    assert isinstance(source, MaskFolder)
+    assert (len(source), source.classes[1]) == (2, "disc")
+    assert (tmp_path / "scenes/train/masks").is_dir()
+    again = _open(f"synth:{tmp_path / 'scenes'}@val", scenes=12, seed=4)
+    assert (again.item(1).labels == source.item(1).labels).all()
+    assert _open(f"{tmp_path / 'scenes'}@train").item(0).labels.max() > 0
+    words = {"background": [], "disc": ["disc"], "box": ["square"]}
+    _open(f"synth:{tmp_path / 'asked'}@val", scenes=10, words=words)
+    with pytest.raises(DataError, match=r"classes\.json"):
+        _open(f"synth:{tmp_path / 'asked'}@val")

@@ -12,7 +12,9 @@ from segtune.core.errors import ConfigError, DataError
 from segtune.core.rundir import RunDir
 from segtune.data.dense.balance import count_classes
 from segtune.data.dense.config import DenseDataConfig
+from segtune.data.dense.loader import DenseScoringLoader, DenseTrainingLoader
 from segtune.data.dense.prepare import prepare_dense, prepare_dense_splits, training_weights
+from segtune.data.dense.transforms import DenseTransform
 from segtune.data.unchanged import data_facts, require_unchanged
 
 
@@ -117,6 +119,34 @@ def test_streams_are_counted_over_a_part():
     config = DenseDataConfig(train="stream:attributes@train", words=words, stream_length=12)
     prepared = prepare_dense(config.train, config)
     assert (len(prepared.source), len(prepared.counts.per_image)) == (12, 12)
+
+
+def test_streams_of_classes_are_drawn_counted_and_batched():
+    config = DenseDataConfig(
+        train="stream:shapes@train", val="stream:shapes@val", stream_length=300, max_val_images=5,
+        class_weights="inverse", exclude=("bar",),
+    )  # fmt: skip
+    training, validation = prepare_dense_splits(config, seed=2)
+    assert (len(training.source), len(training.counts.per_image), len(validation.source)) == (300, 256, 5)
+    assert (training.background, training.bad, training.warnings) == (True, (), ())
+    assert training.counts.ignored > 0
+    weights = training_weights(training, config)
+    assert (weights[0], weights.min(), weights.max(), len(weights)) == (1, 1, 10, 10)
+    transform = DenseTransform((32, 32), (0.5,) * 3, (0.5,) * 3)
+    loader = DenseTrainingLoader(training.source, transform, seed=2, batch_size=3, cache_bytes=10**9)
+    first, again, later = (next(loader.batches(epoch)) for epoch in (0, 0, 1))
+    assert first.pixels.shape == (3, 3, 32, 32)
+    assert (first.pixels == again.pixels).all()
+    assert (first.pixels != later.pixels).any()
+    scoring = DenseScoringLoader(validation.source, transform, batch_size=5, cache_bytes=10**9)
+    (batch,) = scoring.batches()
+    assert [item.id for item in batch.items] == [f"shapes_val_{index:06d}" for index in range(5)]
+
+
+def test_a_stream_cannot_be_balanced():
+    config = DenseDataConfig(train="stream:shapes@train", balanced=True)
+    with pytest.raises(ConfigError, match=r"(?s)data\.balanced: a stream cannot be balanced.*stream:shapes@train"):
+        prepare_dense_splits(config, 0)
 
 
 @pytest.mark.external

@@ -5,13 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from segtune.core.log import get_logger
 from segtune.core.records import DenseSource
+from segtune.data.layouts import recognise
 from segtune.data.open import open_source, the_split
 from segtune.data.sources.classes import find_classes
 from segtune.data.sources.coco import CocoInstances
 from segtune.data.sources.masks import MaskFolder
+from segtune.data.sources.synthetic.dense_stream import LabelledScenes
+from segtune.data.sources.synthetic.write_masks import write_masks
 from segtune.data.sources.texts import TextClasses, classes_of_words
-from segtune.data.spec import DataSpec
+from segtune.data.spec import DataSpec, is_absent
+
+_log = get_logger(__name__)
 
 
 def open_dense_source(
@@ -28,7 +34,8 @@ def open_dense_source(
     """Opens a dataset whose pixels have classes.
 
     Args:
-        spec: Its name: index masks, COCO instances, or data with questions.
+        spec: Its name: index masks, COCO instances, a stream, or data with questions. A `synth` directory that is
+            absent or empty is drawn first: with index masks, or with questions where there are `words`.
         root: Links in the dataset must stay below this directory; the dataset's own directory if None.
         words: Data with questions: the words of each class, in place of the `classes.json` beside the data.
         limit: At most so many images.
@@ -48,6 +55,11 @@ def open_dense_source(
         return MaskFolder(spec.location, the_split(spec), root=root, limit=limit)
     if spec.kind == "coco":
         return CocoInstances(spec.location, the_split(spec), root=root, limit=limit)
+    if spec.is_dense:
+        length = stream_length if limit is None else min(limit, stream_length)
+        return LabelledScenes(spec.location, length, seed, spec.split)
+    if not words and _holds_drawn_masks(spec, scenes, seed):
+        return MaskFolder(spec.location, the_split(spec), root=root, limit=limit)
     source = open_source(
         spec, root=root, seed=seed, scenes=scenes, limit=limit, stream_length=stream_length,
         stream_queries=stream_queries,
@@ -57,3 +69,14 @@ def open_dense_source(
     directory = spec.directory.expanduser().resolve()
     base = directory if root is None else Path(root).expanduser().resolve()
     return TextClasses(source, find_classes(directory, getattr(source, "split", ""), base))
+
+
+def _holds_drawn_masks(spec: DataSpec, scenes: int, seed: int) -> bool:
+    """Whether a dataset is `synth` and holds index masks; one that is not there yet is drawn with them."""
+    directory = spec.directory
+    if spec.kind != "synth" or directory is None:
+        return False
+    if is_absent(directory):
+        _log.info("drawing %d scenes into %s, which does not exist yet (seed %d)", scenes, directory, seed)
+        write_masks(directory, scenes=scenes, seed=seed)
+    return recognise(directory) == "masks"

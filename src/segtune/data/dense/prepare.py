@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from segtune.core.errors import DataError
+from segtune.core.errors import ConfigError, DataError
 from segtune.core.records import DenseSource
 from segtune.data.bad_items import BadItem
 from segtune.data.dense.balance import ClassCounts, Counter, class_weights, count_classes
@@ -109,9 +109,14 @@ def prepare_dense_splits(config: DenseDataConfig, seed: int) -> tuple[PreparedDe
         seed: Of streams.
 
     Raises:
-        ConfigError: As `prepare_dense`.
+        ConfigError: As `prepare_dense`, or a stream is to be balanced.
         DataError: As `prepare_dense`, or the two have different classes.
     """
+    if config.balanced and named_dataset(config.train, config.root).directory is None:
+        raise ConfigError(
+            "a stream cannot be balanced: its images are not there to be counted", where="data.balanced",
+            expected="training data on disk", found=config.train, fix="leave data.balanced away",
+        )  # fmt: skip
     training = prepare_dense(config.train, config, max_images=config.max_train_images, seed=seed)
     if config.val is None:
         return training, None

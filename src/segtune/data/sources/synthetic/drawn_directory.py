@@ -1,0 +1,112 @@
+"""A dataset of drawn files: its directory appears complete or not at all, and is drawn only once."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from segtune.core.errors import ConfigError
+from segtune.data.sources.synthetic.write import DESCRIPTION, MOST_HELD_OUT, SPLITS, Counts
+
+
+def split_sizes(scenes: int) -> dict[str, int]:
+    """Scenes of each split: `SPLITS` of them, `MOST_HELD_OUT` at most; what is left over is for training.
+
+    Args:
+        scenes: Of all splits together.
+
+    Raises:
+        ConfigError: There are too few for every split to have one.
+    """
+    sizes = {split: min(round(scenes * share), MOST_HELD_OUT) for split, share in SPLITS.items()}
+    sizes["train"] += scenes - sum(sizes.values())
+    if min(sizes.values()) < 1:
+        raise ConfigError(
+            "too few scenes for these splits", where="scenes", expected="at least one scene in every split",
+            found=f"{scenes} scenes -> {sizes}", fix="ask for more scenes",
+        )  # fmt: skip
+    return sizes
+
+
+def draw_once(
+    directory: Path, description: Mapping[str, Any], files: Mapping[str, str], write: Callable[[Path], Counts]
+) -> Counts:
+    """Draws a dataset, or finds it already drawn.
+
+    Args:
+        directory: Where to. Written beside it first, then renamed.
+        description: What decides every file; it is kept in `DESCRIPTION`.
+        files: For each pattern of files below a split, the count that says how many there are.
+        write: Writes all splits into a directory, which is there and empty, and counts what it wrote.
+
+    Returns:
+        The counts of each split.
+
+    Raises:
+        ConfigError: If something else lies in `directory`.
+    """
+    directory = directory.expanduser().resolve()
+    there = _existing(directory, description, files)
+    if there is not None:
+        return there
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    partial = directory.with_name(f".{directory.name}.partial-{os.getpid()}")
+    shutil.rmtree(partial, ignore_errors=True)
+    try:
+        partial.mkdir()
+        counts = write(partial)
+        content = {"generator": "segtune", **description, "counts": counts}
+        (partial / DESCRIPTION).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+        try:
+            partial.rename(directory)
+        except OSError:  # perhaps another process has just drawn the same
+            there = _existing(directory, description, files)
+            if there is None:
+                raise
+            return there
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return counts
+
+
+def _existing(directory: Path, description: Mapping[str, Any], files: Mapping[str, str]) -> Counts | None:
+    """The counts of a dataset that is already there as described; None where the directory is free.
+
+    Raises:
+        ConfigError: If something else is there.
+    """
+    if not directory.exists() or (directory.is_dir() and not any(directory.iterdir())):
+        return None
+    found = "a file" if directory.is_file() else f"a directory without {DESCRIPTION}"
+    try:
+        made = json.loads((directory / DESCRIPTION).read_text(encoding="utf-8"))
+        found = ", ".join(f"{key} {made.get(key, '(not said)')}" for key in description)
+        if all(made.get(key) == value for key, value in description.items()):
+            counts: Counts = made["counts"]
+            lost = _lost(directory, counts, files)
+            if not lost:
+                return counts
+            found = "; ".join(lost)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        pass  # not ours, or damaged: refused below
+    raise ConfigError(
+        "there is something else in the way", where=str(directory), found=found,
+        expected="no such directory, an empty one, or the same dataset: "
+        + ", ".join(f"{key} {value}" for key, value in description.items()),
+        fix="name another directory, or remove this one",
+    )  # fmt: skip
+
+
+def _lost(directory: Path, counts: Counts, files: Mapping[str, str]) -> list[str]:
+    """Where there are not as many files as were written, in words."""
+    lost = []
+    for split, count in counts.items():
+        for pattern, counted in files.items():
+            number = len(list((directory / split).glob(pattern)))
+            if number != count[counted]:
+                lost.append(f"{number} of {count[counted]} files {split}/{pattern}")
+    return lost
