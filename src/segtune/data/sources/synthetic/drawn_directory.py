@@ -10,20 +10,39 @@ from pathlib import Path
 from typing import Any
 
 from segtune.core.errors import ConfigError
-from segtune.data.sources.synthetic.write import DESCRIPTION, MOST_HELD_OUT, SPLITS, Counts
+
+DESCRIPTION = "synth.json"
+"""The file at the dataset's root that says how it was made."""
+
+SPLITS: Mapping[str, float] = {"train": 0.7, "val": 0.15, "test": 0.15}
+"""The usual shares of the splits."""
+
+MOST_HELD_OUT = 150
+"""The most scenes of val and test: more would make every scoring longer and hardly truer; the rest is for training."""
+
+Counts = dict[str, dict[str, int]]
+"""Split -> number of `scenes`, `files` and `queries`."""
 
 
-def split_sizes(scenes: int) -> dict[str, int]:
-    """Scenes of each split: `SPLITS` of them, `MOST_HELD_OUT` at most; what is left over is for training.
+def split_sizes(scenes: int, splits: Mapping[str, float] = SPLITS) -> dict[str, int]:
+    """Scenes of each split, `MOST_HELD_OUT` at most of all but the first, which gets what is left over.
 
     Args:
         scenes: Of all splits together.
+        splits: Share of each split.
 
     Raises:
-        ConfigError: There are too few for every split to have one.
+        ConfigError: The shares are wrong, or there are too few scenes for every split to have one.
     """
-    sizes = {split: min(round(scenes * share), MOST_HELD_OUT) for split, share in SPLITS.items()}
-    sizes["train"] += scenes - sum(sizes.values())
+    unknown = sorted(set(splits) - set(SPLITS))
+    if unknown or not splits or min(splits.values()) < 0 or abs(sum(splits.values()) - 1) > 1e-6:
+        raise ConfigError(
+            "the shares of the splits are wrong", where="splits", expected="shares of train, val and test, sum 1",
+            found=str(dict(splits)), fix='for example {"train": 0.7, "val": 0.15, "test": 0.15}',
+        )  # fmt: skip
+    sizes = {split: min(round(scenes * share), MOST_HELD_OUT) for split, share in splits.items()}
+    first = next(iter(sizes))
+    sizes[first] += scenes - sum(sizes.values())
     if min(sizes.values()) < 1:
         raise ConfigError(
             "too few scenes for these splits", where="scenes", expected="at least one scene in every split",

@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import io
 import json
-import os
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -19,6 +17,7 @@ import numpy as np
 from PIL import Image
 
 from segtune.core.errors import ConfigError
+from segtune.data.sources.synthetic.drawn_directory import SPLITS, Counts, draw_once, split_sizes
 from segtune.data.sources.synthetic.polygons import target_polygons
 from segtune.data.sources.synthetic.questions import KINDS, questions
 from segtune.data.sources.synthetic.scene import Scene, SceneQuery, draw_scene, scene_rng
@@ -27,43 +26,12 @@ from segtune.ops.masks import PolygonShape
 VERSION = 3
 """Raised whenever the same arguments would draw something else."""
 
-DESCRIPTION = "synth.json"
-"""The file at the dataset's root that says how it was made."""
-
-SPLITS: Mapping[str, float] = {"train": 0.7, "val": 0.15, "test": 0.15}
-"""The usual shares of the splits."""
-
-MOST_HELD_OUT = 150
-"""The most scenes of val and test: more would make every scoring longer and hardly truer; the rest is for training."""
-
-Counts = dict[str, dict[str, int]]
-"""Split -> number of `scenes`, `files` and `queries`."""
-
 Polygons = dict[int, list[PolygonShape]]
 """Index of an object -> the polygons of its target."""
 
 _DATASET_KEYS = {"train": 11, "val": 12, "test": 13}  # first word of the seed key; streams use others
 _UNCLEAR_SHARE = 0.6  # of the occluded targets, how many get an ignored border
 _JPEG_QUALITY = 95
-
-
-def _split_sizes(scenes: int, splits: Mapping[str, float]) -> dict[str, int]:
-    """Scenes of each split; what rounding and `MOST_HELD_OUT` leave over goes to the first."""
-    unknown = sorted(set(splits) - set(SPLITS))
-    if unknown or not splits or min(splits.values()) < 0 or abs(sum(splits.values()) - 1) > 1e-6:
-        raise ConfigError(
-            "the shares of the splits are wrong", where="splits", expected="shares of train, val and test, sum 1",
-            found=str(dict(splits)), fix='for example {"train": 0.7, "val": 0.15, "test": 0.15}',
-        )  # fmt: skip
-    sizes = {split: min(round(scenes * share), MOST_HELD_OUT) for split, share in splits.items()}
-    first = next(iter(sizes))
-    sizes[first] += scenes - sum(sizes.values())
-    if min(sizes.values()) < 1:
-        raise ConfigError(
-            "too few scenes for these splits", where="scenes", expected="at least one scene in every split",
-            found=f"{scenes} scenes -> {sizes}", fix="ask for more scenes",
-        )  # fmt: skip
-    return sizes
 
 
 def draw_asked_scene(seed: int, split: str, index: int) -> tuple[Scene, list[SceneQuery], Polygons]:
@@ -146,39 +114,6 @@ def _write_split(place: Path, split: str, size: int, seed: int, first: int) -> d
     return counts
 
 
-def _existing(directory: Path, wanted: Mapping[str, Any]) -> Counts | None:
-    """The counts of a dataset that is already there as wanted; None where the directory is free.
-
-    Raises:
-        ConfigError: If something else is there.
-    """
-    if not directory.exists() or (directory.is_dir() and not any(directory.iterdir())):
-        return None
-    found = "a file" if directory.is_file() else f"a directory without {DESCRIPTION}"
-    try:
-        made = json.loads((directory / DESCRIPTION).read_text(encoding="utf-8"))
-        found = ", ".join(f"{key} {made[key]}" for key in wanted)
-        if all(made[key] == value for key, value in wanted.items()):
-            counts: Counts = made["counts"]
-            lost = [
-                f"{len(list((directory / split).glob(pattern)))} of {count['files']} files {split}/{pattern}"
-                for split, count in counts.items()
-                for pattern in ("*.json", "*.jpg")
-                if len(list((directory / split).glob(pattern))) != count["files"]
-            ]
-            if not lost:
-                return counts
-            found = "; ".join(lost)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        pass  # not ours, or damaged: refused below
-    raise ConfigError(
-        "there is something else in the way", where=str(directory), found=found,
-        expected="no such directory, an empty one, or the same dataset: "
-        + ", ".join(f"{key} {value}" for key, value in wanted.items()),
-        fix="name another directory, or remove this one",
-    )  # fmt: skip
-
-
 def write_dataset(directory: Path, *, scenes: int, seed: int, splits: Mapping[str, float] = SPLITS) -> Counts:
     """Draws the embedded dataset, or finds it already drawn.
 
@@ -196,31 +131,16 @@ def write_dataset(directory: Path, *, scenes: int, seed: int, splits: Mapping[st
     """
     if seed < 0:
         raise ConfigError("the seed is negative", where="seed", expected="0 or more", found=str(seed), fix="use 0")
-    directory = directory.expanduser().resolve()
-    sizes = _split_sizes(scenes, splits)
-    description = {"version": VERSION, "seed": seed, "scenes": scenes, "splits": sizes}
-    there = _existing(directory, description)
-    if there is not None:
-        return there
-    directory.parent.mkdir(parents=True, exist_ok=True)
-    partial = directory.with_name(f".{directory.name}.partial-{os.getpid()}")
-    shutil.rmtree(partial, ignore_errors=True)
-    try:
-        partial.mkdir()
+    sizes = split_sizes(scenes, splits)
+
+    def write(place: Path) -> Counts:
+        """Writes the splits; scenes are numbered through all of them."""
         counts: Counts = {}
         first = 0
         for split, size in sizes.items():
-            counts[split] = _write_split(partial / split, split, size, seed, first)
+            counts[split] = _write_split(place / split, split, size, seed, first)
             first += size
-        content = {"generator": "segtune", **description, "counts": counts}
-        (partial / DESCRIPTION).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-        try:
-            partial.rename(directory)
-        except OSError:  # perhaps another process has just written the same
-            counts_there = _existing(directory, description)
-            if counts_there is None:
-                raise
-            return counts_there
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
-    return counts
+        return counts
+
+    description = {"version": VERSION, "seed": seed, "scenes": scenes, "splits": sizes}
+    return draw_once(directory, description, {"*.json": "files", "*.jpg": "files"}, write)

@@ -16,9 +16,8 @@ from segtune.core.errors import ConfigError
 from segtune.data.layouts import IMAGES, MASKS
 from segtune.data.sources.classes import FILE
 from segtune.data.sources.synthetic.dense_stream import CLASSES, scene_labels
-from segtune.data.sources.synthetic.drawn_directory import draw_once, split_sizes
+from segtune.data.sources.synthetic.drawn_directory import Counts, draw_once, split_sizes
 from segtune.data.sources.synthetic.scene import Scene, draw_scene, scene_rng
-from segtune.data.sources.synthetic.write import Counts
 
 MASKS_VERSION = 1
 """Raised whenever the same arguments would draw something else."""
