@@ -1,7 +1,7 @@
 """Colours of classes that stay apart for readers with every kind of colour vision, for any number of classes.
 
-They are not a list that ends: each is the candidate farthest from all before it, so the first k of them are the same
-whatever the number of classes, on every machine.
+The first seven are the colours of Okabe and Ito. The list does not end there: each further one is the candidate
+farthest from all before it, so the first k are the same whatever the number of classes, on every machine.
 """
 
 from __future__ import annotations
@@ -13,12 +13,21 @@ import numpy as np
 GREY = (128, 128, 128)
 """Nothing that has a colour of its own: ignored pixels."""
 
+# Okabe and Ito 2008, "Color Universal Design", without black
+_OKABE_ITO = np.array(
+    [(230, 159, 0), (86, 180, 233), (0, 158, 115), (240, 228, 66), (0, 114, 178), (213, 94, 0), (204, 121, 167)],
+    np.uint8,
+)
+
 _LEVELS = np.linspace(0, 255, 9).round().astype(np.uint8)
-_LIGHTNESS = (0.45, 0.93)
+_LIGHTNESS = (0.4, 0.95)
 """Range of OKLab's L in which a colour shows on dark and on light pictures."""
 
 _LEAST_CHROMA = 0.1
 """Distance from grey in OKLab below which a colour is taken for one."""
+
+_SHADE = 0.7
+"""How much a difference of lightness counts: less than one of hue, for a picture shines through its classes."""
 
 # Machado, Oliveira and Fernandes 2009, "A physiologically-based model for simulation of color vision deficiency",
 # severity 1.0, on linear RGB: protanopia, deuteranopia, tritanopia.
@@ -45,10 +54,10 @@ _TO_LAB = np.array(
 def class_colors(count: int) -> np.ndarray:
     """A colour for each class.
 
-    The distance of two colours is the smallest of their distances in OKLab as seen with normal, protanope, deuteranope
-    and tritanope vision. The first colour is the one farthest from black, white and grey, each further one the
-    farthest from these and all before it. Beyond about a dozen no choice stays easy to tell apart, and names are needed
-    beside them.
+    The distance of two colours is the smallest of their distances in OKLab, lightness counted less, as seen with
+    normal, protanope, deuteranope and tritanope vision. Behind the colours of Okabe and Ito comes each time the one
+    farthest from black, white, grey and all before it. Beyond about a dozen no choice stays easy to tell apart, and
+    names are needed beside them.
 
     Args:
         count: Number of classes, 0 to 255.
@@ -67,16 +76,16 @@ def _ranked() -> np.ndarray:
     fits = (
         (lab[:, 0] >= _LIGHTNESS[0]) & (lab[:, 0] <= _LIGHTNESS[1]) & (np.hypot(lab[:, 1], lab[:, 2]) > _LEAST_CHROMA)
     )
-    candidates = cube[fits]
-    seen = _seen(candidates)
-    anchors = _seen(np.array([(0, 0, 0), (255, 255, 255), GREY], np.uint8))
+    first, candidates = len(_OKABE_ITO), np.concatenate([_OKABE_ITO, cube[fits]])
+    seen = _weighted(candidates)
+    anchors = _weighted(np.array([(0, 0, 0), (255, 255, 255), GREY], np.uint8))
     nearest = np.min([_distances(seen, anchors[:, index]) for index in range(3)], axis=0)
     chosen: list[int] = []
-    for _ in range(255):
+    for place in range(255):
         # distances are rounded so that the order does not hang on the last bit of a machine's cube root
-        chosen.append(int(np.argmax(np.round(nearest, 6))))
+        chosen.append(place if place < first else int(np.argmax(np.round(nearest, 6))))
         nearest = np.minimum(nearest, _distances(seen, seen[:, chosen[-1]]))
-        nearest[chosen[-1]] = -1
+        nearest[chosen] = -1
     return candidates[chosen]
 
 
@@ -86,6 +95,11 @@ def _seen(colors: np.ndarray) -> np.ndarray:
     linear = np.where(values <= 0.04045, values / 12.92, ((values + 0.055) / 1.055) ** 2.4)
     visible = np.clip(np.einsum("vij,nj->vni", _VISIONS, linear), 0, 1)
     return np.cbrt(visible @ _TO_LMS.T) @ _TO_LAB.T
+
+
+def _weighted(colors: np.ndarray) -> np.ndarray:
+    """What `_seen` gives, with differences of lightness made smaller."""
+    return _seen(colors) * np.array([_SHADE, 1, 1])
 
 
 def _distances(seen: np.ndarray, one: np.ndarray) -> np.ndarray:
