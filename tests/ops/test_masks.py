@@ -17,12 +17,14 @@ from segtune.ops.masks import (
     PolygonShape,
     _painted_area,
     canvas_of,
+    coco_annotation,
     mask_area,
     paint_target,
     require_target,
     union_masks,
     validate_polygon,
 )
+from segtune.ops.rle import rle_decode
 
 SQUARE = [[2, 2], [7, 2], [7, 7], [2, 7]]
 
@@ -196,3 +198,13 @@ def test_a_target_is_uint8_of_the_size_of_its_image(wrong: np.ndarray, found: st
     with pytest.raises(DataError) as caught:
         require_target(wrong, (3, 4), "a#0")
     assert (caught.value.where, caught.value.found) == ("a#0", found)
+
+
+def test_a_coco_annotation_is_that_of_the_mask() -> None:
+    mask = np.zeros((9, 12), bool)
+    mask[3:6, 4:9] = True
+    mask[7, 2] = True
+    row = coco_annotation(mask, 0.25)
+    assert (row["area"], row["bbox"], row["iscrowd"], row["score"]) == (16, [2, 3, 7, 5], 0, 0.25)
+    assert np.array_equal(rle_decode(row["segmentation"]), mask)
+    assert coco_annotation(np.zeros((2, 3), bool), 0.0)["bbox"] == [0, 0, 0, 0]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from PIL import Image
@@ -14,6 +15,8 @@ from segtune.core.records import Example, Source
 from segtune.metrics.predictions import PredictedMasks
 from segtune.metrics.query_score import QueryScore
 from segtune.ops.overlays import panel
+
+T = TypeVar("T")
 
 INDEX = "index.json"
 _OURS = re.compile(r"(best|median|worst)-\d+_.*\.png")
@@ -32,14 +35,26 @@ def choose(scores: Sequence[QueryScore], count: int) -> list[tuple[str, QuerySco
         (`best`, `median` or `worst`, score), each query once; the best from the top down, the worst from the bottom up.
     """
     telling = [score for score in scores if not (score.empty_target and score.iou == 1)] or list(scores)
-    ranked = sorted(telling, key=lambda score: (-score.iou, score.id))
+    return spread(sorted(telling, key=lambda score: (-score.iou, score.id)), count)
+
+
+def spread(ranked: Sequence[T], count: int) -> list[tuple[str, T]]:
+    """A third from the top of a ranking, a third from around its middle, a third from its end.
+
+    Args:
+        ranked: The best first.
+        count: How many in all; of one that remains over comes the median, of two the best and the worst.
+
+    Returns:
+        (`best`, `median` or `worst`, item), each item once; the best from the top down, the worst from the bottom up.
+    """
     third, over = divmod(min(count, len(ranked)), 3)
     ends, middle = third + (over == 2), third + (over == 1)
     start = (len(ranked) - middle) // 2
     return [
-        *(("best", score) for score in ranked[:ends]),
-        *(("median", score) for score in ranked[start : start + middle]),
-        *(("worst", score) for score in ranked[::-1][:ends]),
+        *(("best", item) for item in ranked[:ends]),
+        *(("median", item) for item in ranked[start : start + middle]),
+        *(("worst", item) for item in ranked[::-1][:ends]),
     ]
 
 
@@ -58,9 +73,7 @@ def write_pictures(
     """
     if not count:
         return
-    directory.mkdir(parents=True, exist_ok=True)
-    for old in [path for path in directory.iterdir() if _OURS.fullmatch(path.name)]:
-        old.unlink()
+    make_room(directory)
     answers = {prediction.id: prediction for prediction in predictions}
     places = {id: index for index in range(len(source)) for id in source.ids(index)}
     rows, numbers = [], {"best": 0, "median": 0, "worst": 0}
@@ -69,7 +82,7 @@ def write_pictures(
         group = source.group(places[score.id])
         example = next(one for one in group.examples if one.id == score.id)
         answer = answers[score.id]
-        file = f"{rank}-{numbers[rank]}_{re.sub(r'[^A-Za-z0-9.-]+', '_', score.id)[-80:]}.png"
+        file = file_name(rank, numbers[rank], score.id)
         Image.fromarray(_picture(group.image, example, answer)).save(directory / file)
         rows.append(
             {
@@ -79,6 +92,18 @@ def write_pictures(
             }
         )  # fmt: skip
     write_json(directory / INDEX, {"pictures": rows})
+
+
+def make_room(directory: Path) -> None:
+    """Makes a folder for pictures, and removes those that an earlier evaluation left there."""
+    directory.mkdir(parents=True, exist_ok=True)
+    for old in [path for path in directory.iterdir() if _OURS.fullmatch(path.name)]:
+        old.unlink()
+
+
+def file_name(rank: str, number: int, item_id: str) -> str:
+    """The name of a picture's file: its rank, its number in that rank, and what of its id a file name may hold."""
+    return f"{rank}-{number}_{re.sub(r'[^A-Za-z0-9.-]+', '_', item_id)[-80:]}.png"
 
 
 def _picture(image: np.ndarray, example: Example, answer: PredictedMasks) -> np.ndarray:

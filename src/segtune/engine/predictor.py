@@ -12,16 +12,16 @@ import numpy as np
 import torch
 from PIL import Image
 
-from segtune.core.errors import DataError
 from segtune.core.files import write_bytes
 from segtune.core.records import Example, Group, Query
 from segtune.data.collate import Collate
 from segtune.data.conversation import Conversation
-from segtune.data.images import open_image
+from segtune.data.given import Given, as_image
 from segtune.data.transforms import Transform
 from segtune.engine.inference import answer_batch
 from segtune.engine.loading import load, usual_device
 from segtune.models.reasoning import ReasoningSegmenter
+from segtune.ops.masks import coco_annotation
 from segtune.ops.overlays import overlay
 from segtune.ops.rle import rle_encode
 
@@ -55,16 +55,7 @@ class Prediction:
 
     def to_coco(self) -> list[dict[str, Any]]:
         """The masks as COCO annotations without ids: segmentation (RLE), area, bbox (x, y, width, height), score."""
-        annotations = []
-        for mask, score in zip(self.masks, self.scores, strict=True):
-            ys, xs = np.nonzero(mask)
-            box = [0, 0, 0, 0]
-            if len(xs):
-                box = [int(xs.min()), int(ys.min()), int(np.ptp(xs)) + 1, int(np.ptp(ys)) + 1]
-            annotations.append(
-                {"segmentation": rle_encode(mask), "area": int(mask.sum()), "bbox": box, "iscrowd": 0, "score": score}
-            )
-        return annotations
+        return [coco_annotation(mask, score) for mask, score in zip(self.masks, self.scores, strict=True)]
 
     def to_dict(self) -> dict[str, Any]:
         """Everything but pixels: query, text, size, scores, masks as COCO RLE, and whether a mask was asked for."""
@@ -131,7 +122,7 @@ class Predictor:
         loaded.model.to(usual_device() if device is None else device)
         return cls(loaded.model, loaded.conversation, loaded.transform, loaded.max_new_tokens)
 
-    def predict(self, image: str | Path | np.ndarray | Image.Image, query: str) -> Prediction:
+    def predict(self, image: Given, query: str) -> Prediction:
         """Asks one question.
 
         Args:
@@ -144,10 +135,10 @@ class Predictor:
         """
         return self.predict_many(image, [query])[0]
 
-    def predict_many(self, image: str | Path | np.ndarray | Image.Image, queries: Sequence[str]) -> list[Prediction]:
+    def predict_many(self, image: Given, queries: Sequence[str]) -> list[Prediction]:
         """Asks several questions about one image, which is encoded once; raises as `predict` does."""
         asked = [Query.typed(query) for query in queries]
-        pixels = _read(image)
+        pixels = as_image(image)
         if not asked:
             return []
         nothing = np.zeros(pixels.shape[:2], np.uint8)
@@ -162,15 +153,3 @@ class Predictor:
             Prediction(text, answer.text, answer.logits > 0, answer.scores, pixels)
             for text, answer in zip(queries, found, strict=True)
         ]
-
-
-def _read(image: str | Path | np.ndarray | Image.Image) -> np.ndarray:
-    if isinstance(image, Image.Image):
-        return np.asarray(image.convert("RGB"))
-    if isinstance(image, np.ndarray):
-        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
-            raise DataError(
-                "this array is no image", expected="uint8 [h, w, 3], RGB", found=f"{image.dtype} {list(image.shape)}"
-            )
-        return image
-    return open_image(image)

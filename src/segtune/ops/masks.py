@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -23,6 +24,7 @@ __all__ = [
     "PolygonShape",
     "Rle",
     "canvas_of",
+    "coco_annotation",
     "mask_area",
     "paint_target",
     "require_target",
@@ -206,6 +208,23 @@ def _require_numbers(mask: np.ndarray, where: str) -> None:
 def mask_area(mask: np.ndarray) -> int:
     """The number of pixels inside a mask `[h, w]` (anything but 0 is inside)."""
     return int(np.count_nonzero(mask))
+
+
+def coco_annotation(mask: np.ndarray, score: float) -> dict[str, Any]:
+    """A mask as a COCO annotation without ids.
+
+    Args:
+        mask: bool `[h, w]`.
+        score: The confidence, 0 to 1.
+
+    Returns:
+        `segmentation` (run lengths), `area`, `bbox` (x, y, width, height; all 0 of an empty mask), `iscrowd`, `score`.
+    """
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    box = [0, 0, 0, 0]
+    if len(rows):
+        box = [int(columns[0]), int(rows[0]), int(np.ptp(columns)) + 1, int(np.ptp(rows)) + 1]
+    return {"segmentation": rle_encode(mask), "area": mask_area(mask), "bbox": box, "iscrowd": 0, "score": score}
 
 
 def _as_pairs(points: object) -> np.ndarray | None:

@@ -7,7 +7,15 @@ from tests.data.dense.labelled import Drawn, Given
 
 from segtune.core.errors import ConfigError
 from segtune.core.records import IGNORE
-from segtune.data.dense.views import DenseSubset, Reduced, Remembered, WithoutClasses, resize_image, resize_labels
+from segtune.data.dense.views import (
+    DenseSubset,
+    Reduced,
+    Remembered,
+    WithoutClasses,
+    resize_image,
+    resize_labels,
+    resize_part,
+)
 
 
 def test_a_subset_keeps_ids_and_order():
@@ -100,3 +108,15 @@ def test_filling_reads_what_there_is_room_for():
     source.reads = 0
     assert [memory.item(i).id for i in range(6)] == [f"i{i}" for i in range(6)]
     assert source.reads == 0
+
+
+@pytest.mark.parametrize(("old", "new"), [((60, 80), (24, 36)), ((24, 36), (60, 80)), ((50, 70), (50, 33))])
+def test_a_part_is_resized_as_it_would_be_in_the_whole(old, new):
+    """Parts at any place, on the grid of the resized image, are what the whole image shows there."""
+    image = np.random.default_rng(0).integers(0, 256, (*old, 3)).astype(np.uint8)
+    whole = resize_image(image, new).astype(int)
+    high, wide = old[0] / new[0], old[1] / new[1]
+    for top, left, height, width in ((0, 0, *new), (0, 0, 9, 11), (new[0] - 9, new[1] - 11, 9, 11), (5, 7, 13, 17)):
+        box = (top * high, left * wide, min((top + height) * high, old[0]), min((left + width) * wide, old[1]))
+        part = resize_part(image, box, (height, width))
+        assert np.abs(part - whole[top : top + height, left : left + width]).max() <= 1

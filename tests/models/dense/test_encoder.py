@@ -14,7 +14,7 @@ from transformers import CLIPVisionConfig, Dinov2Config, Dinov2Model
 from segtune.core.errors import CheckpointError, ConfigError
 from segtune.models.dense.config import DenseModelConfig
 from segtune.models.dense.encoder import IMAGENET_MEAN, IMAGENET_STD, build_encoder, encoder_from_description
-from segtune.models.dense.families import FAMILIES
+from segtune.models.dense.families import FAMILIES, fitting_size, require_fitting_size
 
 PYRAMIDS = tuple(family for family in HUB if family not in VITS)
 
@@ -322,3 +322,21 @@ def test_a_deep_copy_is_independent(family, tmp_path):
                 parameter.zero_()
         assert all(torch.equal(a, b) for a, b in zip(encoder(pixels()), before, strict=True))
         assert not torch.equal(twin(pixels())[-1], before[-1])
+
+
+@pytest.mark.parametrize(
+    ("family", "wanted", "fitting"),
+    [
+        ("dinov2", (62.0, 66.1), (64, 68)),  # of two equally near the larger
+        ("dinov2", (1, 1), (4, 4)),
+        ("convnext", (100.0, 47.9), (96, 32)),
+        ("resnet", (65.0, 33.9), (64, 32)),
+        ("resnet", (1, 70), (32, 72)),
+        ("swinv2", (1, 70), (32, 72)),
+    ],
+)
+def test_the_nearest_size_that_fits(family, wanted, fitting):
+    config = HUB[family][1]()
+    found = fitting_size(FAMILIES[family], config, wanted)
+    assert found == fitting
+    require_fitting_size(FAMILIES[family], config, found, "here")

@@ -12,7 +12,7 @@ from torch import Tensor
 from segtune.core.errors import DataError
 from segtune.core.records import LabelledImage
 from segtune.core.types import DenseBatch
-from segtune.data.dense.views import resize_image, resize_labels
+from segtune.data.dense.views import Box, resize_image, resize_labels, resize_part
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -44,17 +44,21 @@ class DenseTransform:
         self._scale = (1 / (255 * np.asarray(std, np.float64))).astype(np.float32)
         self._shift = (-np.asarray(mean, np.float64) / np.asarray(std, np.float64)).astype(np.float32)
 
-    def pixels(self, image: np.ndarray) -> Tensor:
-        """Resizes (bilinear, antialiased) and normalises an image.
+    def pixels(self, image: np.ndarray, *, size: tuple[int, int] | None = None, box: Box | None = None) -> Tensor:
+        """Resizes (bilinear, antialiased) and normalises an image or a part of it.
 
         Args:
             image: uint8 `[h, w, 3]`, RGB, original pixels.
+            size: (h, w) wanted, in model pixels; the model's own if None.
+            box: The part, (top, left, bottom, right) in original pixels; the whole if None.
 
         Returns:
             float32 `[3, *size]`: (value / 255 - mean) / std.
         """
-        resized = resize_image(image, self.size).astype(np.float32)
-        return torch.from_numpy(np.ascontiguousarray((resized * self._scale + self._shift).transpose(2, 0, 1)))
+        size = self.size if size is None else size
+        resized = resize_image(image, size) if box is None else resize_part(image, box, size)
+        values = resized.astype(np.float32) * self._scale + self._shift
+        return torch.from_numpy(np.ascontiguousarray(values.transpose(2, 0, 1)))
 
     def __call__(self, item: LabelledImage) -> DenseSample:
         """Prepares one image.

@@ -12,6 +12,9 @@ from PIL import Image
 from segtune.core.errors import ConfigError
 from segtune.core.records import IGNORE, DenseSource, LabelledImage
 
+Box = tuple[float, float, float, float]
+"""A part of an image: (top, left, bottom, right) in original pixels, fractions allowed."""
+
 
 class DenseSubset:
     """A source of which only some images are used.
@@ -178,6 +181,29 @@ def resize_image(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     if image.shape[:2] == size:
         return image
     return np.asarray(Image.fromarray(image).resize((size[1], size[0]), Image.Resampling.BILINEAR))
+
+
+def resize_part(image: np.ndarray, box: Box, size: tuple[int, int]) -> np.ndarray:
+    """Resizes a part of an image, bilinear and antialiased; what lies around it blends in as if all were resized.
+
+    Args:
+        image: uint8 `[h, w, 3]`.
+        box: The part, in original pixels, inside the image.
+        size: The wanted (h, w).
+
+    Returns:
+        uint8 `[*size, 3]`: that part of the image resized by the same factors, up to rounding.
+    """
+    starts, cuts = [], []
+    for low, high, wanted, side in zip(box[:2], box[2:], size, image.shape[:2], strict=True):
+        reach = max(1.0, (high - low) / wanted) + 1
+        starts.append(max(0, math.floor(low - reach)))
+        cuts.append(slice(starts[-1], min(side, math.ceil(high + reach))))
+    part = image[cuts[0], cuts[1]]
+    (top, left), (height, width) = starts, part.shape[:2]
+    inner = (box[1] - left, box[0] - top, min(box[3] - left, width), min(box[2] - top, height))
+    resized = Image.fromarray(part).resize((size[1], size[0]), Image.Resampling.BILINEAR, box=inner)
+    return np.asarray(resized)
 
 
 def resize_labels(labels: np.ndarray, size: tuple[int, int]) -> np.ndarray:

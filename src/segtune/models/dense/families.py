@@ -6,6 +6,7 @@ stages of growing stride, and its blocks are the layers of all stages in order.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -196,8 +197,7 @@ def require_fitting_size(family: Family, config: Any, size: tuple[int, int], whe
         ConfigError: Height or width is no multiple of what it must be, or smaller than the coarsest stride; the
             nearest sizes that fit are named.
     """
-    step, least = family.multiple_of(config), max(family.strides(config))
-    least = -(-least // step) * step
+    step, least = _steps(family, config)
     if all(side % step == 0 and side >= least for side in size):
         return
     below, above = ([max(least, side + extra - (side + extra) % step) for side in size] for extra in (0, step - 1))
@@ -207,3 +207,25 @@ def require_fitting_size(family: Family, config: Any, size: tuple[int, int], whe
         expected=f"height and width that are multiples of {step}, at least {least}", found=f"[{size[0]}, {size[1]}]",
         fix=f"the nearest that fit: {' or '.join(near)}",
     )  # fmt: skip
+
+
+def fitting_size(family: Family, config: Any, size: tuple[float, float]) -> tuple[int, int]:
+    """The image size nearest to a wanted one that an encoder can take whole.
+
+    Args:
+        family: Of the encoder.
+        config: Its transformers config.
+        size: Height and width, in model pixels, fractions allowed.
+
+    Returns:
+        Height and width, in model pixels; of two that are equally near the larger.
+    """
+    step, least = _steps(family, config)
+    height, width = (max(least, step * math.floor(side / step + 0.5)) for side in size)
+    return height, width
+
+
+def _steps(family: Family, config: Any) -> tuple[int, int]:
+    """What height and width must be multiples of, and the least multiple, in model pixels."""
+    step = family.multiple_of(config)
+    return step, -(-max(family.strides(config)) // step) * step

@@ -15,6 +15,7 @@ from segtune.core.types import DenseBatch, DenseOutput
 from segtune.models.dense.config import DenseModelConfig
 from segtune.models.dense.decoders import Decoder, build_decoder
 from segtune.models.dense.encoder import Encoder, build_encoder
+from segtune.models.dense.families import fitting_size
 from segtune.models.dense.layers import Head
 
 
@@ -54,6 +55,10 @@ class DenseSegmenter(nn.Module):
     def stride(self) -> float:
         """Model pixels per low-res pixel of the output; a fraction where a patch does not divide into eight."""
         return self.decoder.stride
+
+    def fitting_size(self, size: tuple[float, float]) -> tuple[int, int]:
+        """The image size (height, width) nearest to a wanted one that the encoder takes, in model pixels."""
+        return fitting_size(self.encoder.family, self.encoder.backbone.config, size)
 
     def forward(self, batch: DenseBatch) -> DenseOutput:
         """Segments a batch; its labels are not looked at."""

@@ -1,0 +1,47 @@
+"""How a dense model is scored and asked; free of torch."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from segtune.core.config import Config
+
+Side = Annotated[int, Field(ge=1)]
+Scale = Annotated[float, Field(ge=0.1, le=10)]
+
+
+class TtaConfig(Config):
+    """Test-time augmentation: the probabilities of several views of an image are averaged."""
+
+    flip: bool = Field(False, description="the mirror image too, left for right")
+    scales: tuple[Scale, ...] = Field(
+        (1.0,), min_length=1, description="sizes of what the encoder sees, as multiples of its own; nearest that fits"
+    )
+
+
+class DenseInferenceConfig(Config):
+    """From an image to the class and the foreground of each of its pixels."""
+
+    batch_size: int = Field(8, ge=1, description="images or windows per batch")
+    tta: TtaConfig = TtaConfig()
+    window: tuple[Side, Side] | None = Field(
+        None,
+        description="height and width of sliding windows, in original pixels: as large as the photographs that the "
+        "model was trained on, so that it sees things at the size it knows; none shows it the whole image",
+    )
+    overlap: float = Field(0.5, ge=0, le=0.9, description="share of a window that its neighbour covers too, at least")
+
+    @property
+    def whole(self) -> bool:
+        """Whether the model sees every image once, as its loader has prepared it (or mirrored)."""
+        return self.window is None and self.tta.scales == (1.0,)
+
+
+class DenseEvalConfig(DenseInferenceConfig):
+    """Scoring."""
+
+    overlays: int = Field(12, ge=0, description="pictures written per evaluation: best, median and worst images")
+    final: bool = Field(True, description="score the best checkpoint at the end of training")
+    before: bool = Field(False, description="score the model before training too")
