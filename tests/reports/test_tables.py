@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from segtune.reports.tables import Bullets, Cell, Section, Table, html_sections, markdown, shown
+from segtune.reports.tables import Bar, Bullets, Cell, Section, Shade, Table, html_sections, markdown, shown
 
 
 @pytest.mark.parametrize(
@@ -40,3 +40,24 @@ def test_html_shows_text_and_nothing_else() -> None:
     assert '<td class="number">0.500</td>' in text
     for tag in ("<b>", "<i>", "<x>"):
         assert tag not in text
+
+
+@pytest.mark.parametrize(
+    ("bar", "blocks"), [(Bar(0.5), 5), (Bar(0.0), 0), (Bar(None), 0), (Bar(1.7), 10), (Bar(-1.0, (-2.0, 3.0)), 0)]
+)
+def test_bars_stay_on_their_track(bar: Bar, blocks: int) -> None:
+    assert shown(bar).count("\u2588") == blocks
+    assert len(shown(bar)) == 10
+    page = html_sections([Section("", (Table(("",), ((bar,),)),))])
+    widths = [float(part.split('"')[0]) for part in page.split('width="')[1:]]
+    assert all(0 <= width <= 120 for width in widths)
+
+
+def test_a_ground_leaves_its_number_readable() -> None:
+    table = Table(("",), tuple((Shade(f"<{depth}>", depth, depth == 1),) for depth in (0.0, 0.5, 1.0, 2.0)))
+    cells = [line for line in html_sections([Section("", (table,))]).splitlines() if "<td" in line]
+    assert "style" not in cells[0]
+    assert "color:#1b1f24" in cells[1]
+    assert "<b>&lt;1.0&gt;</b>" in cells[2]
+    assert cells[2].split("style=")[1].split(">")[0] == cells[3].split("style=")[1].split(">")[0]
+    assert "| 0.5" not in markdown("", [Section("", (table,))])  # the text alone, and that escaped

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import typer
 
@@ -51,31 +51,8 @@ def evaluate(
     if as_json:
         typer.echo(json.dumps(documents, indent=2, ensure_ascii=False))
         return
+    from segtune.reports.summary import evaluation_lines
+
     for document in documents:
-        _show(document)
-
-
-def _show(document: dict[str, Any]) -> None:
-    """One evaluation in a few lines: overall, by kind of query, and what needs no model."""
-    counts = document["counts"]
-    size = f"{counts['queries']} queries about {counts['images']} image{'s' * (counts['images'] != 1)}"
-    notes = "".join(f", {name.replace('_', ' ')}" for name in document["deviations"])
-    typer.echo(f"{document['data']} {document['split']}, {document['mode']}: {size}{notes}")
-    for name in ("gIoU", "cIoU"):
-        low, high = document.get("ci95", {}).get(name) or (None, None)
-        interval = f"  [{_number(low)}, {_number(high)}]" if low is not None else ""
-        parts = "".join(
-            f"  {kind.removeprefix('kind:')} {_number(row.get(name))}"
-            for kind, row in document["by"].items()
-            if row["queries"]
-        )
-        typer.echo(f"  {name} {_number(document['metrics'].get(name))}{interval}{parts}")
-    for baseline, row in document.get("baselines", {}).items():
-        typer.echo(f"  baseline {baseline}: gIoU {_number(row.get('gIoU'))}  cIoU {_number(row.get('cIoU'))}")
-    for name in ("not_emitted", "no_mask", "skipped"):
-        if counts.get(name):
-            typer.echo(f"  {name}: {counts[name]}")
-
-
-def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:.3f}"
+        for line in evaluation_lines(document):
+            typer.echo(line)

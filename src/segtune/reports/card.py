@@ -8,6 +8,12 @@ import yaml
 
 from segtune.core import rundir as names
 from segtune.core.rundir import RunDir
+from segtune.reports import dense
+from segtune.reports.columns import about, best_values, side_by_side
+from segtune.reports.compare import progression_keys, shown_epochs
+from segtune.reports.documents import Row, is_number, number, scored_classes, title
+from segtune.reports.facts import RunFacts, read_run
+from segtune.reports.tables import Block, Section, Table, markdown
 
 
 def model_card(run: RunDir) -> str:
@@ -20,6 +26,8 @@ def model_card(run: RunDir) -> str:
         The text of its `README.md`.
     """
     config = yaml.safe_load(run.config.read_text(encoding="utf-8"))
+    if config.get("task") == "dense":
+        return _dense_card(read_run(run.path))
     parts = [f"# {run.name}", _facts(config, run)]
     scores = sorted(run.path.glob("eval_*.json"))
     if scores:
@@ -57,7 +65,7 @@ def _scores(documents: list[dict[str, Any]]) -> str:
         metrics, by = document["metrics"], document["by"]
         cells = [document["data"], document["split"], document["mode"], str(document["counts"]["queries"])]
         numbers = [metrics["gIoU"], metrics["cIoU"], by["short"]["gIoU"], by["long"]["gIoU"]]
-        lines.append("| " + " | ".join(cells + [_number(value) for value in numbers]) + " |")
+        lines.append("| " + " | ".join(cells + [number(value) for value in numbers]) + " |")
     return "\n".join([*lines, "", "Protocol `segtune-1`; intervals and baselines stand in the `eval_*.json` files."])
 
 
@@ -67,9 +75,51 @@ def _curve(history: dict[str, Any]) -> str:
     for row in history["train"]:
         val = validation.get(row["epoch"], {})
         values = [row["loss"], row["gIoU"], *(val.get(k) for k in ("val_loss", "val_gIoU", "val_generate_gIoU"))]
-        lines.append(f"| {row['epoch']} | " + " | ".join(_number(value) for value in values) + " |")
+        lines.append(f"| {row['epoch']} | " + " | ".join(number(value) for value in values) + " |")
     return "\n".join(lines)
 
 
-def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:.3f}"
+def _dense_card(facts: RunFacts) -> str:
+    """The card of a dense run: what it was made from, its scores over all and by class, its stages and its curve."""
+    environment = facts.environment
+    made = {
+        "images a batch": facts.setting("train.batch_size"),
+        "rate": facts.setting("optim.lr"),
+        "made on": f"{environment.get('time', '?')}, {environment.get('cpu', '?')}, "
+        f"torch {(environment.get('packages') or {}).get('torch', '?')}",
+    }
+    description = str(facts.setting("description", ""))
+    blocks: list[Block] = [description] if description else []
+    sections = [Section("The run", (*blocks, Table(("", ""), side_by_side([{**about(facts), **made}]))))]
+    sections += [_dense_scores(document) for document in facts.scores]
+    stages = dense.stage_section(facts)
+    sections += [stages] if stages else []
+    if facts.train:
+        sections.append(Section("Curve", (_dense_best(facts), _dense_curve(facts))))
+    text = markdown(facts.name, sections)
+    if (facts.path / names.HISTORY_FIGURE).is_file():
+        text += f"\n![losses and metrics by epoch]({names.HISTORY_FIGURE})\n"
+    return text
+
+
+def _dense_scores(document: Row) -> Section:
+    words = f"Protocol `{document['protocol']}`, at the original size of the images."
+    blocks: list[Block] = [words, dense.score_table(document)]
+    if scored_classes(document):
+        blocks += ["By class:", dense.class_table(document)]
+    return Section(f"Scores: {title(document)}", tuple(blocks))
+
+
+def _dense_best(facts: RunFacts) -> str:
+    value = best_values(facts).get(facts.best_key)
+    if facts.best_epoch is None or not is_number(value):
+        return "No epoch has been the best yet."
+    return f"The best checkpoint is that of epoch {facts.best_epoch}, with `{facts.best_key}` {number(value)}."
+
+
+def _dense_curve(facts: RunFacts) -> Table:
+    """The keys of the history by which a dense model is judged; about a dozen epochs of a long run."""
+    rows = facts.epochs
+    keys = [key for key in progression_keys([facts]) if any(is_number(row.get(key)) for row in rows.values())]
+    epochs = shown_epochs(list(rows), {facts.best_epoch})
+    return Table(("epoch", *keys), tuple((epoch, *(rows[epoch].get(key) for key in keys)) for epoch in epochs))

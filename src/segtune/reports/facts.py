@@ -5,21 +5,48 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 from segtune.core import rundir as names
-from segtune.core.errors import CheckpointError
+from segtune.core.errors import CheckpointError, ConfigError
 from segtune.core.files import read_json
 from segtune.core.rundir import RunDir
 from segtune.core.yaml_files import load_mapping
+from segtune.reports.documents import Row, is_dense, is_number
 from segtune.reports.summary import BEFORE
 
-Row = dict[str, Any]
+Task = Literal["reasoning", "dense"]
+"""What a run learns: masks that answer questions, or the class of every pixel."""
+
 _FORCED_TWINS = {"val_generate_gIoU": "val_gIoU", "val_generate_cIoU": "val_cIoU"}
 """As in `engine.config`, which is not to be imported here."""
 
 _LOSSES = ("loss", "ce", "bce", "dice", "focal", "iou", "tversky", "boundary")
 """As in `engine.config` too: keys of which less is better, with `val_` before them or without."""
+
+_DENSE_LOSSES = ("binary_bce", "binary_dice", "binary_focal")
+"""The other losses of a dense model, as in `losses.config`; its Dice score is `foreground_dice`."""
+
+_ANSWER_PARTS = ("data", "split", "mode", "counts", "metrics", "by")
+_DENSE_PARTS = ("data", "split", "mode", "counts", "metrics", "classes", "by_class", "confusion")
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """A part of a training with parameters and a schedule of its own.
+
+    Attributes:
+        number: Counted from 1.
+        first: Its first epoch, from 1.
+        last: Its last epoch so far.
+        best_epoch: The epoch of the stage whose checkpoint was kept as the stage's best; None where no epoch has the
+            key that decides.
+    """
+
+    number: int
+    first: int
+    last: int
+    best_epoch: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +66,8 @@ class RunFacts:
         scores: The scores files of the best checkpoint, by file name.
         before: The same of the model it started from.
         best_epoch: Counted from 1; None before the first epoch has ended.
+        stages: In their order; empty for a training in one piece.
+        task: What the run learns.
     """
 
     name: str
@@ -53,6 +82,8 @@ class RunFacts:
     scores: list[Row]
     before: list[Row]
     best_epoch: int | None
+    stages: tuple[Stage, ...] = ()
+    task: Task = "reasoning"
 
     @property
     def best_key(self) -> str:
@@ -103,6 +134,7 @@ def read_run(path: str | Path) -> RunFacts:
     config = load_mapping(run.config)
     history = _part(run, names.HISTORY)
     train, val = _rows(run, history, "train"), _rows(run, history, "val")
+    task = _task(run, config)
     return RunFacts(
         name=run.name,
         path=run.path,
@@ -113,15 +145,24 @@ def read_run(path: str | Path) -> RunFacts:
         parameters=_part(run, names.PARAMETERS),
         data=_part(run, names.DATA),
         environment=_part(run, names.ENVIRONMENT),
-        scores=_scores(run.path),
-        before=_scores(run.path / BEFORE),
+        scores=_scores(run.path, task),
+        before=_scores(run.path / BEFORE, task),
         best_epoch=_best_epoch(run, config, [*train, *val]),
+        stages=_stages(run, config, train, val),
+        task=task,
     )
 
 
-def is_number(value: Any) -> bool:
-    """Whether a value of a history row can be drawn and compared (a truth value cannot)."""
-    return isinstance(value, int | float) and not isinstance(value, bool)
+def _task(run: RunDir, config: Row) -> Task:
+    """What the configuration says; without a word it is reasoning segmentation."""
+    said = config.get("task") or "reasoning"
+    for task in get_args(Task):
+        if said == task:
+            return task
+    raise ConfigError(
+        "a run of a kind that reports do not know", where=f"{run.config}: task", expected=" or ".join(get_args(Task)),
+        found=repr(said),
+    )  # fmt: skip
 
 
 def _part(run: RunDir, name: str) -> Row:
@@ -144,23 +185,53 @@ def _rows(run: RunDir, history: Row, part: str) -> list[Row]:
     return rows
 
 
-def _scores(folder: Path) -> list[Row]:
+def _stages(run: RunDir, config: Row, train: list[Row], val: list[Row]) -> tuple[Stage, ...]:
+    """The stages that the training rows name; a validation row belongs to the stage of its epoch."""
+    epochs: dict[int, list[int]] = {}
+    for row in train:
+        if is_number(row.get("stage")):
+            epochs.setdefault(int(row["stage"]), []).append(row["epoch"])
+    return tuple(
+        Stage(
+            number, min(of), max(of),
+            _best_epoch(run, config, [row for row in (*train, *val) if row["epoch"] in of], f"stage-{number}-best"),
+        )
+        for number, of in sorted(epochs.items())
+    )  # fmt: skip
+
+
+def _scores(folder: Path, task: Task) -> list[Row]:
     documents = []
+    parts = _DENSE_PARTS if task == "dense" else _ANSWER_PARTS
     for path in sorted(folder.glob("eval_*.json")):
         document = read_json(path)
-        parts = ("data", "split", "mode", "counts", "metrics", "by")
         if not isinstance(document, dict) or any(part not in document for part in parts):
             raise CheckpointError(
                 "not a scores file", where=str(path), expected=f"the keys {', '.join(parts)}",
+                fix="remove it, or write it again with `segtune evaluate`",
+            )  # fmt: skip
+        if task == "dense" and not _fits_together(document):
+            raise CheckpointError(
+                "a scores file contradicts itself", where=str(path),
+                expected="`by_class` and a square `confusion` with as many classes as `classes`, or both empty",
                 fix="remove it, or write it again with `segtune evaluate`",
             )  # fmt: skip
         documents.append(document)
     return documents
 
 
-def _best_epoch(run: RunDir, config: Row, rows: list[Row]) -> int | None:
-    """As the best checkpoint says; where checkpoints were not kept, by the rule that chose it."""
-    said = _part(run, f"{names.CHECKPOINTS}/best/checkpoint.json").get("epoch")
+def _fits_together(document: Row) -> bool:
+    """Whether scores of classes belong to the classes that the file names."""
+    classes, rows, matrix = (document[part] for part in ("classes", "by_class", "confusion"))
+    if not is_dense(document) or not (isinstance(rows, dict) and isinstance(matrix, list)):
+        return False
+    square = all(isinstance(row, list) and len(row) == len(matrix) and all(map(is_number, row)) for row in matrix)
+    return square and ((not rows and not matrix) or (list(rows) == classes and len(matrix) == len(rows)))
+
+
+def _best_epoch(run: RunDir, config: Row, rows: list[Row], checkpoint: str = "best") -> int | None:
+    """As a checkpoint of the best says; where checkpoints were not kept, by the rule that chose it among these rows."""
+    said = _part(run, f"{names.CHECKPOINTS}/{checkpoint}/checkpoint.json").get("epoch")
     if isinstance(said, int):
         return said
     train = config.get("train") or {}
@@ -178,4 +249,4 @@ def _best_epoch(run: RunDir, config: Row, rows: list[Row]) -> int | None:
 def _highest_is_best(key: str, train: Row) -> bool:
     """Whether more of a key is better, by the section `train` of the configuration."""
     goal = train.get("best_goal") if key == train.get("best") else None
-    return (goal or ("min" if key.removeprefix("val_") in _LOSSES else "max")) == "max"
+    return (goal or ("min" if key.removeprefix("val_") in (*_LOSSES, *_DENSE_LOSSES) else "max")) == "max"

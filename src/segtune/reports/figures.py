@@ -7,10 +7,13 @@ import logging
 import math
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from segtune.reports.facts import RunFacts, is_number
+from segtune.reports.documents import interval, is_number, scored_classes, title
+from segtune.reports.facts import RunFacts
+from segtune.reports.panels import BY_CLASS, LOSS_AND_CE, PANELS, RATE, SPEED_AND_MEMORY, Curve, panels_of
+
+__all__ = ["DPI", "PANELS", "SIZE", "comparison_figure", "history_figure"]
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -19,70 +22,19 @@ if TYPE_CHECKING:
 
 DPI = 300
 SIZE = (13.0, 10.5)  # inches
-_WITH_CE = "Total loss and CE"
 _MARKERS = 14  # on one line; more run into each other
+_BARS, _NAME = 20, 18  # bars of one panel, and the letters of a name beside one
 _COMPARED_DPI = 110  # a page shows it on a screen
 _COLUMNS, _PANEL = 2, (6.0, 3.2)  # panels in a row of the compared curves, and the inches of each
 _DASHES, _SHAPES = ("-", "--", "-.", ":"), ("o", "s", "^", "D", "x", "v", "P")
 _SHADES = ("#1f4e9c", "#d9660a", "#5b8fd6", "#8a3d00", "k")
 
 
-@dataclass(frozen=True, slots=True)
-class Curve:
-    """One history key and how it is told apart: by dash and marker first, by shade second.
-
-    Attributes:
-        key: Of the history.
-        label: In the legend.
-        dash: Matplotlib line style.
-        marker: Matplotlib marker; filled for training, hollow for validation.
-        color: A shade that stays apart from the others in grey, too.
-    """
-
-    key: str
-    label: str
-    dash: str | tuple[int, tuple[int, int]]
-    marker: str
-    color: str
-
-
-def _pair(key: str, label: str = "") -> list[Curve]:
-    """A quantity in training and in validation."""
-    name = f"{label} " if label else ""
-    return [Curve(key, f"{name}train", "-", "o", "#1f4e9c"), Curve(f"val_{key}", f"{name}val", "--", "s", "#d9660a")]
-
-
-def _second(key: str, label: str) -> list[Curve]:
-    """A second quantity of the same panel."""
-    return [
-        Curve(key, f"{label} train", ":", "^", "#5b8fd6"),
-        Curve(f"val_{key}", f"{label} val", "-.", "D", "#8a3d00"),
-    ]
-
-
-_GENERATE = Curve("val_generate_gIoU", "gIoU val, generate", (0, (9, 4)), "x", "k")
-
-PANELS: tuple[tuple[str, list[Curve]], ...] = (
-    (_WITH_CE, [*_pair("loss", "total"), *_second("ce", "CE")]),
-    ("BCE", _pair("bce")),
-    ("Dice loss", _pair("dice")),
-    (
-        "gIoU and cIoU",
-        [*_pair("gIoU", "gIoU"), *_second("cIoU", "cIoU"), _GENERATE],
-    ),
-    ("Accuracy", _pair("accuracy")),
-    ("F1", _pair("f1")),
-    ("Precision", _pair("precision")),
-    ("Recall", _pair("recall")),
-    ("AUROC", _pair("auroc")),
-)
-
-
 def history_figure(facts: RunFacts) -> bytes:
     """Draws the history of a run.
 
     A value that is null is a gap in its line; a value between two gaps keeps its marker. The dotted upright line marks
-    the best epoch. The same history gives the same bytes.
+    the best epoch, thin ones mark where a stage begins. The same history gives the same bytes.
 
     Args:
         facts: A run with at least one epoch.
@@ -96,11 +48,16 @@ def history_figure(facts: RunFacts) -> bytes:
 
     figure = Figure(figsize=SIZE, dpi=DPI, layout="constrained")
     FigureCanvasAgg(figure)
-    for axes, (title, curves) in zip(figure.subplots(3, 3).flat, PANELS, strict=True):
-        _panel(axes, title, curves, facts)
-    best = "" if facts.best_epoch is None else f"   (dotted: best epoch {facts.best_epoch}, by {facts.best_key})"
+    for axes, (heading, curves) in zip(figure.subplots(3, 3).flat, panels_of(facts), strict=True):
+        if heading == BY_CLASS:
+            _class_bars(axes, facts)
+        else:
+            _panel(axes, heading, curves, facts)
+    best = "" if facts.best_epoch is None else f"dotted: best epoch {facts.best_epoch}, by {facts.best_key}"
+    stages = "thin upright lines: where a stage begins" if len(facts.stages) > 1 else ""
+    told = "; ".join(part for part in (best, stages) if part)
     # a dollar sign in the name of a run is no formula
-    figure.suptitle(f"{facts.name}{best}", fontsize=12, parse_math=False)
+    figure.suptitle(f"{facts.name}   ({told})" if told else facts.name, fontsize=12, parse_math=False)
     return _png(figure, DPI)
 
 
@@ -178,40 +135,117 @@ def _png(figure: Figure, dpi: int) -> bytes:
     return picture.getvalue()
 
 
-def _panel(axes: Axes, title: str, curves: Sequence[Curve], facts: RunFacts) -> None:
-    from matplotlib.ticker import MaxNLocator
-
-    axes.set_title(title, fontsize=10)
-    axes.set_xlabel("epoch", fontsize=8)
+def _panel(axes: Axes, heading: str, curves: Sequence[Curve], facts: RunFacts) -> None:
+    axes.set_title(heading, fontsize=10)
     axes.tick_params(labelsize=8)
     axes.grid(visible=True, color="0.9", linewidth=0.6)
-    right = axes.twinx() if title == _WITH_CE and _ce_has_other_size(facts) else None
-    drawn = [
-        _draw(right if right is not None and curve.key in ("ce", "val_ce") else axes, curve, facts) for curve in curves
-    ]
-    epochs = [row["epoch"] for row in facts.train] or [1]
-    margin = max(0.5, 0.03 * (epochs[-1] - epochs[0]))
-    axes.set_xlim(epochs[0] - margin, epochs[-1] + margin)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8, min_n_ticks=1))
+    right_keys, right_label = _right(heading, facts)
+    right = axes.twinx() if right_keys else None
+    drawn = [_draw(right if right is not None and curve.key in right_keys else axes, curve, facts) for curve in curves]
+    _epochs(axes, facts)
     if not any(drawn):
         axes.text(0.5, 0.5, "no values", transform=axes.transAxes, ha="center", va="center", fontsize=9, color="0.4")
         return
     if facts.best_epoch is not None:
         axes.axvline(facts.best_epoch, color="0.35", linestyle=(0, (1, 2)), linewidth=1.2, zorder=1)
+    _stage_marks(axes, facts, named=heading == RATE)
+    if heading == RATE:
+        _rate_axis(axes, facts)  # one line, which needs no legend
+        return
+    _legend(axes, right)
+    if right is not None:
+        right.tick_params(labelsize=8)
+        right.set_ylabel(right_label, fontsize=8)
+
+
+def _right(heading: str, facts: RunFacts) -> tuple[tuple[str, ...], str]:
+    """The keys that have an axis of their own on the right, and what stands beside it."""
+    if heading == SPEED_AND_MEMORY:
+        return ("peak_memory_gb",), "GB"
+    return (("ce", "val_ce"), "CE") if heading == LOSS_AND_CE and _ce_has_other_size(facts) else ((), "")
+
+
+def _epochs(axes: Axes, facts: RunFacts) -> None:
+    """The axis of epochs: whole numbers, and as long in every panel."""
+    from matplotlib.ticker import MaxNLocator
+
+    axes.set_xlabel("epoch", fontsize=8)
+    epochs = [row["epoch"] for row in facts.train] or [1]
+    margin = max(0.5, 0.03 * (epochs[-1] - epochs[0]))
+    axes.set_xlim(epochs[0] - margin, epochs[-1] + margin)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8, min_n_ticks=1))
+
+
+def _legend(axes: Axes, right: Axes | None) -> None:
+    """Names the lines of a panel; a tall legend, or one of two axes, gets room of its own above the lines."""
     lines = [line for place in (axes, right) if place is not None for line in place.get_lines()]
     named = [line for line in lines if not str(line.get_label()).startswith("_")]
-    if len(named) > 2:  # a tall legend gets room of its own above the lines
+    tall = len(named) > 2 or right is not None
+    if tall:
+        room = 0.3 if len(named) <= 5 else 0.4
         for place in (axes, right) if right is not None else (axes,):
             low, high = place.get_ylim()
-            place.set_ylim(low, high + 0.3 * (high - low))
-    tall = len(named) > 2
+            place.set_ylim(low, high + room * (high - low))
     # on the upper of two axes, or the lines of the other would cross it
     legend = (right or axes).legend(handles=named, fontsize=7, framealpha=0.8, handlelength=3.5, ncols=2 if tall else 1)
     if tall:
         legend.set_loc("upper left")
-    if right is not None:
-        right.tick_params(labelsize=8)
-        right.set_ylabel("CE", fontsize=8)
+
+
+def _stage_marks(axes: Axes, facts: RunFacts, *, named: bool) -> None:
+    """Thin lines between the last epoch of a stage and the first one of the next."""
+    for stage in facts.stages[1:]:
+        axes.axvline(stage.first - 0.5, color="0.45", linewidth=0.8, zorder=1)
+        if named:
+            axes.annotate(
+                f"stage {stage.number}", (stage.first - 0.5, 1), xycoords=("data", "axes fraction"), xytext=(3, -4),
+                textcoords="offset points", rotation=90, ha="left", va="top", fontsize=7, color="0.25",
+            )  # fmt: skip
+
+
+def _rate_axis(axes: Axes, facts: RunFacts) -> None:
+    """Rates that differ by more than a factor of ten can be read on a logarithmic axis alone."""
+    rates = [row["lr"] for row in facts.train if is_number(row.get("lr"))]
+    if min(rates) > 0 and max(rates) > 10 * min(rates):
+        axes.set_yscale("log")
+    else:
+        axes.ticklabel_format(axis="y", style="sci", scilimits=(-2, 3))
+        axes.yaxis.get_offset_text().set_fontsize(8)
+
+
+def _class_bars(axes: Axes, facts: RunFacts) -> None:
+    """The IoU of each class with its interval, of the first scores there are; of many classes the lowest ones."""
+    document = next((one for one in facts.scores if scored_classes(one)), None)
+    axes.tick_params(labelsize=8)
+    axes.grid(visible=True, axis="x", color="0.9", linewidth=0.6)
+    axes.set_axisbelow(True)
+    if document is None:
+        axes.set_title(BY_CLASS, fontsize=10)
+        axes.text(0.5, 0.5, "no scores yet", transform=axes.transAxes, ha="center", va="center", color="0.4")
+        return
+    rows = scored_classes(document)
+    shown = [name for name in rows if is_number(rows[name].get("iou"))]
+    if len(shown) > _BARS:
+        shown = sorted(shown, key=lambda name: rows[name]["iou"])[:_BARS]
+    lowest = f", the lowest {len(shown)} of {len(rows)}" if len(shown) == _BARS < len(rows) else ""
+    axes.set_title(f"{BY_CLASS}{lowest}: {title(document)}", fontsize=10, parse_math=False)
+    values = [rows[name]["iou"] for name in shown]
+    limits = [interval(rows[name], "iou") or (value, value) for name, value in zip(shown, values, strict=True)]
+    errors = [[max(0.0, v - low) for v, (low, _) in zip(values, limits, strict=True)],
+              [max(0.0, high - v) for v, (_, high) in zip(values, limits, strict=True)]]  # fmt: skip
+    axes.barh(
+        range(len(shown)), values, xerr=errors, color="#5b8fd6", height=0.7, capsize=2,
+        error_kw={"linewidth": 1, "ecolor": "0.15"},
+    )  # fmt: skip
+    axes.set_yticks(range(len(shown)), [_short(name) for name in shown], fontsize=7)
+    axes.set_xlim(0, 1)
+    axes.invert_yaxis()
+
+
+def _short(name: str) -> str:
+    """A name of a class that fits beside its bar; a dollar sign in it is no formula."""
+    name = name if len(name) <= _NAME else f"{name[: _NAME - 1]}\u2026"
+    return name.replace("$", r"\$")
 
 
 def _ce_has_other_size(facts: RunFacts) -> bool:

@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from segtune.core import rundir as names
 from segtune.core.errors import CheckpointError
 from segtune.core.files import read_json, write_bytes, write_text
 from segtune.core.rundir import RunDir
 from segtune.core.yaml_files import dump_mapping
-from segtune.reports.compare import about, best_values, side_by_side, speed_and_memory
-from segtune.reports.facts import Row, RunFacts, is_number, read_run
+from segtune.reports import dense
+from segtune.reports.columns import about, best_values, side_by_side, speed_and_memory
+from segtune.reports.documents import Row, interval_words, is_number, number, picture_score, title, verdict
+from segtune.reports.facts import RunFacts, read_run
 from segtune.reports.figures import history_figure
 from segtune.reports.published import published_section
 from segtune.reports.render import page, picture_uri, png_uri
 from segtune.reports.tables import Block, Bullets, Cell, Section, Table, escape, html_sections
 
 INDEX = "index.json"
-RANKS = {"best": "Best by IoU", "median": "Around the median", "worst": "Worst"}
+RANKS = {"best": "Best by {score}", "median": "Around the median", "worst": "Worst"}
 _EACH = 2  # pictures of a rank and mode; more make the page heavy to mail
 _BAD_SHOWN = 20
+_NO_SCORES = Section("Scores", ("No scores yet: `segtune evaluate` writes them, as does the end of a training.",))
 
 
 def write_report(path: str | Path) -> list[Path]:
@@ -53,20 +55,21 @@ def report_page(facts: RunFacts, figure: bytes) -> str:
         facts: The run.
         figure: The PNG of `history_figure`, empty where there is none.
     """
+    is_dense = facts.task == "dense"
+    scores = (dense.score_sections(facts) if is_dense else _scores(facts)) or [_NO_SCORES]
+    stages = dense.stage_section(facts)
+    rest = [
+        Section("Speed and memory", (_pairs(speed_and_memory(facts)),)),
+        Section("Parameters", (_parameters(facts),)),
+        Section("Data", dense.data_blocks(facts) if is_dense else _data(facts)),
+    ]
     body = [
         f"<p>{escape(facts.setting('description', ''))}</p>",
-        html_sections([Section("The run", (_state(facts), _pairs(about(facts)))), *_scores(facts)]),
+        html_sections([Section("The run", (_state(facts), _pairs(about(facts)))), *scores]),
         _curves(figure),
-        html_sections([Section("Best epoch", _best(facts))]),
+        html_sections([Section("Best epoch", _best(facts)), *([stages] if stages else [])]),
         _examples(facts),
-        html_sections(
-            [
-                published_section([facts]),
-                Section("Speed and memory", (_pairs(speed_and_memory(facts)),)),
-                Section("Parameters", (_parameters(facts),)),
-                Section("Data", _data(facts)),
-            ]
-        ),
+        html_sections(rest if is_dense else [published_section([facts]), *rest]),
         _config(facts),
     ]
     return page(f"Run {facts.name}", "\n".join(body))
@@ -79,10 +82,10 @@ def _best(facts: RunFacts) -> tuple[Block, ...]:
     values = {name: value for name, value in best_values(facts).items() if name != "best epoch"}
     keys = dict.fromkeys(name.removeprefix("val_") for name in values)
     rows = tuple((key, values.get(key), values.get(f"val_{key}")) for key in keys)
-    words = (
-        f"Epoch {facts.best_epoch}, by `{facts.best_key}`. The answer is given and masks are compared in model pixels, "
-        "but for the keys with `generate`."
-    )
+    how = "The answer is given and masks are compared in model pixels, but for the keys with `generate`."
+    if facts.task == "dense":
+        how = "Labels are compared in model pixels, after resizing; a scores file compares them at the original size."
+    words = f"Epoch {facts.best_epoch}, by `{facts.best_key}`. {how}"
     return (words, Table(("", "train", "val"), rows))
 
 
@@ -106,10 +109,10 @@ def _pairs(values: dict[str, Cell]) -> Table:
 
 def _scores(facts: RunFacts) -> list[Section]:
     if not facts.scores:
-        return [Section("Scores", ("No scores yet: `segtune evaluate` writes them, as does the end of a training.",))]
-    blocks: list[Block] = [_verdict(document) for document in facts.scores]
+        return []
+    blocks: list[Block] = [verdict(document, "gIoU") for document in facts.scores]
     columns = ("", "queries", "gIoU", "95% interval", "cIoU", "95% interval", "says <SEG>")
-    rows = [_score_row(f"{title}{_title(d)}", d["metrics"], d) for title, d in _with_before(facts)]
+    rows = [_score_row(f"{when}{title(d)}", d["metrics"], d) for when, d in _with_before(facts)]
     baselines = [
         (f"without a model: {name} ({data} {split})", None, row.get("gIoU"), None, row.get("cIoU"), None, None)
         for (data, split), document in {(d["data"], d["split"]): d for d in facts.scores}.items()
@@ -122,7 +125,7 @@ def _scores(facts: RunFacts) -> list[Section]:
             for name, row in document["by"].items()
             if row.get("queries")
         ]
-        blocks += [f"{_title(document)}, by length and kind of query:", Table(columns, tuple(rows))]
+        blocks += [f"{title(document)}, by length and kind of query:", Table(columns, tuple(rows))]
     return [Section("Scores", tuple(blocks))]
 
 
@@ -130,40 +133,12 @@ def _with_before(facts: RunFacts) -> list[tuple[str, Row]]:
     return [*(("before training: ", d) for d in facts.before), *(("", d) for d in facts.scores)]
 
 
-def _title(document: Row) -> str:
-    return f"{document['data']} {document['split']}, {document['mode']}"
-
-
-def _score_row(title: str, metrics: Row, document: Row) -> tuple[Cell, ...]:
-    intervals = document.get("ci95") or {}
+def _score_row(name: str, metrics: Row, document: Row) -> tuple[Cell, ...]:
     count = (document.get("counts") or document).get("queries")
-    cells: list[Cell] = [title, count]
-    for name in ("gIoU", "cIoU"):
-        cells += [metrics.get(name), _interval(intervals.get(name))]
+    cells: list[Cell] = [name, count]
+    for key in ("gIoU", "cIoU"):
+        cells += [metrics.get(key), interval_words(document, key)]
     return (*cells, metrics.get("emission_rate"))
-
-
-def _interval(value: Any) -> str | None:
-    return f"{value[0]:.3f} to {value[1]:.3f}" if value else None
-
-
-def _verdict(document: Row) -> str:
-    """Whether the model beats what needs no model, in words."""
-    score, interval = document["metrics"].get("gIoU"), (document.get("ci95") or {}).get("gIoU")
-    baselines = {n: r["gIoU"] for n, r in (document.get("baselines") or {}).items() if is_number(r.get("gIoU"))}
-    if not is_number(score) or not interval or not baselines:
-        return f"{_title(document)}: nothing to compare with."
-    name, value = max(baselines.items(), key=lambda item: item[1])
-    if interval[0] > value:
-        verdict = "above it"
-    elif interval[1] < value:
-        verdict = "below it"
-    else:
-        verdict = "not told apart from it by so many images"
-    return (
-        f"{_title(document)}: gIoU {score:.3f} ({_interval(interval)}). The best answer without a model, `{name}`, "
-        f"has {value:.3f}; the model is {verdict}."
-    )
 
 
 def _curves(figure: bytes) -> str:
@@ -175,7 +150,8 @@ def _curves(figure: bytes) -> str:
 
 def _examples(facts: RunFacts) -> str:
     parts = ["<section><h2>Examples</h2>"]
-    parts.append("<p>Left the image, in the middle the truth (green), on the right the prediction (red).</p>")
+    colours = ("", "") if facts.task == "dense" else (" (green)", " (red)")
+    parts.append("<p>Left the image, in the middle the truth{}, on the right the prediction{}.</p>".format(*colours))
     found = False
     for document in facts.scores:
         folder = RunDir(facts.path).predictions(document["data"], document["split"], document["mode"]).with_suffix("")
@@ -184,8 +160,11 @@ def _examples(facts: RunFacts) -> str:
             continue
         found = True
         for rank, words in RANKS.items():
-            figures = [_example(folder, row) for row in rows if row["rank"] == rank][:_EACH]
-            parts.append(f"<h3>{words}: {escape(_title(document))}</h3>")
+            score = picture_score(document)
+            figures = [_example(folder, row, score) for row in rows if row["rank"] == rank][:_EACH]
+            if not figures:
+                continue
+            parts.append(f"<h3>{words.format(score=score)}: {escape(title(document))}</h3>")
             parts.append(f'<div class="panels">{"".join(figures)}</div>')
     if not found:
         parts = ["<section><h2>Examples</h2>", "<p>No pictures: <code>segtune evaluate --overlays N</code>.</p>"]
@@ -207,14 +186,15 @@ def _pictures(folder: Path) -> list[Row]:
     return [row for row in rows if Path(str(row["file"])).name == row["file"]]
 
 
-def _example(folder: Path, row: Row) -> str:
+def _example(folder: Path, row: Row, score: str) -> str:
+    """One picture with its score and words; labelled images have no words, and go by their id."""
     try:
         image = f'<img src="{picture_uri(folder / row["file"])}" alt="image, truth, prediction">'
     except OSError:
         image = f"<p>(the picture {escape(row['file'])} is missing)</p>"
-    iou = f"IoU {row['iou']:.3f}" if is_number(row["iou"]) else "IoU -"
-    words = f"<b>{iou}</b> &middot; {escape(row['query'])}<br>answer: {escape(row['answer'])}"
-    return f"<figure>{image}<figcaption>{words}</figcaption></figure>"
+    words = f"{escape(row['query'])}<br>answer: {escape(row['answer'])}" if row["query"] else escape(row.get("id", ""))
+    caption = f"<b>{score} {number(row['iou'])}</b> &middot; {words}"
+    return f"<figure>{image}<figcaption>{caption}</figcaption></figure>"
 
 
 def _parameters(facts: RunFacts) -> Table | str:

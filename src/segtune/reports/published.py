@@ -8,7 +8,8 @@ from importlib.resources import as_file, files
 from typing import Any
 
 from segtune.core.yaml_files import load_mapping
-from segtune.reports.facts import Row, RunFacts
+from segtune.reports.documents import Row
+from segtune.reports.facts import RunFacts
 from segtune.reports.tables import Bullets, Cell, Section, Table
 
 _FILE = "lisa-reasonseg.yaml"

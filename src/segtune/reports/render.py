@@ -45,6 +45,8 @@ th, td { padding: .25rem .7rem; border-bottom: 1px solid #e3e7eb; text-align: le
 thead th { border-bottom: 2px solid #8c959f; }
 td.number { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
 tbody tr:nth-child(even) { background: #f7f9fa; }
+svg.bar { width: 8rem; height: .8rem; vertical-align: middle; }
+td[style], svg.bar { print-color-adjust: exact; }
 figure { margin: 0 0 1.2rem; }
 figure img { width: 100%; height: auto; border: 1px solid #d0d7de; }
 figure.sheet img { min-width: 44rem; }
