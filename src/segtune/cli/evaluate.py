@@ -8,6 +8,8 @@ from typing import Annotated, Literal
 
 import typer
 
+from segtune.cli.views import FlipOption, ScalesOption, WindowOption, inference
+
 Mode = Literal["generate", "forced", "both"]
 """How the answer comes about: the model writes it, it is given, or once each."""
 
@@ -27,6 +29,9 @@ def evaluate(
     batch_size: Annotated[int, typer.Option("--batch-size", min=1, metavar="N", help="Images at a time.")] = 4,
     limit: Annotated[int | None, typer.Option("--limit", min=1, metavar="N", help="Only the first N images.")] = None,
     overlays: Annotated[int, typer.Option("--overlays", min=0, metavar="N", help="Write N overlay pictures.")] = 0,
+    flip: FlipOption = False,
+    scales: ScalesOption = "1",
+    window: WindowOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the scores as JSON.")] = False,
 ) -> None:
     """Score a model: gIoU, cIoU, intervals and the trivial baselines.
@@ -47,6 +52,7 @@ def evaluate(
         batch_size=batch_size,
         limit=limit,
         overlays=overlays,
+        inference=inference(flip, scales, window),
     )
     if as_json:
         typer.echo(json.dumps(documents, indent=2, ensure_ascii=False))

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from segtune.cli.views import FlipOption, ScalesOption, WindowOption, inference
+
+if TYPE_CHECKING:
+    from segtune.engine.dense_config import DenseInferenceConfig
 
 
 def predict(
@@ -14,16 +19,31 @@ def predict(
         str, typer.Argument(metavar="MODEL", help="A run (RUN or RUN@last), checkpoint, or segtune/tiny.")
     ],
     image: Annotated[Path, typer.Argument(metavar="IMAGE", help="A photograph.")],
-    query: Annotated[str, typer.Argument(metavar="QUERY", help="The question, in quotation marks.")],
+    query: Annotated[
+        str | None, typer.Argument(metavar="[QUERY]", help="The question, in quotation marks; none for a dense model.")
+    ] = None,
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Where to write.")] = Path("predictions"),
+    flip: FlipOption = False,
+    scales: ScalesOption = "1",
+    window: WindowOption = None,
+    heat: Annotated[
+        str | None, typer.Option("--heat", metavar="CLASS", help="Dense: a Grad-CAM overlay for this class, or binary.")
+    ] = None,
+    layer: Annotated[
+        str | None, typer.Option("--layer", metavar="NAME", help="The layer of --heat; default the encoder's last.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the answer as JSON.")] = False,
 ) -> None:
-    """Ask about an image: writes a mask, an overlay and a JSON file.
+    """Ask about an image, or tell its classes apart: writes masks, an overlay and a JSON file.
 
     \b
-    Example:
+    Examples:
       segtune predict runs/first photo.jpg "what can be used to open the bottle?" --out answers
+      segtune predict runs/streets photo.jpg --flip --heat car
     """
+    if query is None:
+        _classes(model, image, out, inference(flip, scales, window), heat, layer, as_json=as_json)
+        return
     from segtune.core.records import Query
     from segtune.data.images import open_image
 
@@ -38,6 +58,35 @@ def predict(
         typer.echo(json.dumps(prediction.to_dict(), indent=2, ensure_ascii=False))
         return
     typer.echo(f"answer: {prediction.text}")
+    typer.echo(prediction.summary())
+    for path in paths:
+        typer.echo(str(path))
+
+
+def _classes(
+    model: str,
+    image: Path,
+    out: Path,
+    views: DenseInferenceConfig,
+    heat: str | None,
+    layer: str | None,
+    *,
+    as_json: bool,
+) -> None:
+    """What a dense model says about an image, and where it looks for a class."""
+    from segtune.data.images import open_image
+
+    pixels = open_image(image)
+    from segtune.engine.dense_predictor import DensePredictor
+
+    predictor = DensePredictor.from_pretrained(model, config=views)
+    prediction = predictor.predict(pixels)
+    paths = prediction.save(out, stem=image.stem)
+    if heat is not None:
+        paths.append(predictor.save_heat(pixels, heat, out, stem=image.stem, layer=layer))
+    if as_json:
+        typer.echo(json.dumps(prediction.to_dict(), indent=2, ensure_ascii=False))
+        return
     typer.echo(prediction.summary())
     for path in paths:
         typer.echo(str(path))

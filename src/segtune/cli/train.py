@@ -71,14 +71,30 @@ def _closing(run: RunDir) -> None:
 
     for line in ["", *scores] if (scores := closing_lines(run)) else []:
         typer.echo(line)
-    data = load_recipe(str(run.config)).data
+    config = load_recipe(str(run.config))
+    data = config.data
     where = DataSpec.parse(data.val or data.train, root=data.root)
-    path = shlex.quote(str(run.path))
+    path, scored = shlex.quote(str(run.path)), shlex.quote(str(where))
     typer.echo(f"\nrun directory: {run.path}")
     typer.echo("try next:")
+    if config.task == "dense":
+        typer.echo(f"  segtune predict {path} {_image(where)}")
+        typer.echo(f"  segtune evaluate {path} --data {scored} --flip --overlays 12 --out scores")
+        typer.echo("  segtune data check DIR      # your own images and masks")
+        return
     typer.echo(f"  segtune predict {path} {_example(where)}")
-    typer.echo(f"  segtune evaluate {path} --data {shlex.quote(str(where))} --mode both --overlays 12 --out scores")
+    typer.echo(f"  segtune evaluate {path} --data {scored} --mode both --overlays 12 --out scores")
     typer.echo("  segtune data check DIR      # your own photographs and questions, before `segtune train own`")
+
+
+def _image(spec: DataSpec) -> str:
+    """A picture of the data as an argument; a placeholder where nothing lies on disk."""
+    from segtune.data.images import SUFFIXES
+
+    place = None if spec.directory is None else spec.directory / spec.split
+    found = (path for path in sorted(place.rglob("*")) if path.suffix.lower() in SUFFIXES) if place else iter(())
+    first = next((path for path in found if "masks" not in path.parts), None)
+    return "IMAGE.jpg" if first is None else shlex.quote(str(first))
 
 
 def _example(spec: DataSpec) -> str:

@@ -75,6 +75,29 @@ def build_loaded(config: DenseModelConfig, classes: tuple[str, ...], blocks: Blo
     return loaded
 
 
+def load_dense_model(name: str) -> DenseLoaded:
+    """Loads a trained dense model by name, for scoring and prediction.
+
+    Args:
+        name: A run (`RUN`, `RUN@last`, `RUN@stage-1-best`) or a checkpoint directory.
+
+    Raises:
+        CheckpointError: There is no such model, it is damaged, or it answers questions instead.
+    """
+    checkpoint = find_checkpoint(name)
+    if checkpoint is None or not is_dense(checkpoint):
+        raise CheckpointError(
+            "this model answers questions; it does not tell classes apart", where=name, expected="a dense run",
+            fix="give a question with the image: `segtune predict MODEL IMAGE QUERY`",
+        )  # fmt: skip
+    return load_dense(checkpoint)
+
+
+def is_dense(checkpoint: Checkpoint | None) -> bool:
+    """Whether a checkpoint is that of a dense model."""
+    return checkpoint is not None and checkpoint.about.get("task") == TASK
+
+
 def load_dense(checkpoint: Checkpoint) -> DenseLoaded:
     """Loads a trained dense model.
 
@@ -107,7 +130,7 @@ def _with_transform(model: DenseSegmenter, config: DenseModelConfig, blocks: Blo
 def _start_from(loaded: DenseLoaded, name: str) -> None:
     """Puts the weights of a trained model into a new one; both have the same classes and shapes, or it is refused."""
     checkpoint = find_checkpoint(name)
-    if checkpoint is None or checkpoint.about.get("task") != TASK:
+    if checkpoint is None or not is_dense(checkpoint):
         raise CheckpointError("this is no dense model", where=f"model.start={name}", expected="a dense run")
     source = load_dense(checkpoint).model
     if source.classes != loaded.model.classes:
@@ -132,7 +155,7 @@ def _start_from(loaded: DenseLoaded, name: str) -> None:
     loaded.fingerprint = fingerprint(loaded.model, loaded.trained)
 
 
-def absolute_encoder(config: DenseModelConfig) -> DenseModelConfig:
+def absolute_paths(config: DenseModelConfig) -> DenseModelConfig:
     """Paths of the encoder and of the model to start from made absolute, so that a run works from any directory."""
     changes = {}
     for key in ("encoder", "start"):

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from PIL import Image
@@ -18,10 +19,12 @@ from segtune.data.given import Given, as_image
 from segtune.data.sources.classes import has_background
 from segtune.engine.dense_config import DenseInferenceConfig
 from segtune.engine.dense_inference import segment
+from segtune.engine.dense_loading import load_dense_model
 from segtune.engine.grad_cam import BINARY, Target, default_layer, grad_cam
+from segtune.engine.loading import usual_device
 from segtune.models.dense.network import DenseSegmenter
 from segtune.ops.masks import coco_annotation
-from segtune.ops.overlays import TEXT, legend, overlay, overlay_labels
+from segtune.ops.overlays import TEXT, legend, overlay, overlay_heat, overlay_labels
 
 FOREGROUND = "foreground"
 _LETTERS_PER_LINE = 90  # of a legend below a wide picture
@@ -159,6 +162,21 @@ class DensePredictor:
         self.model, self.transform = model.eval(), transform
         self.config = DenseInferenceConfig() if config is None else config
 
+    @classmethod
+    def from_pretrained(cls, name: str | Path, *, config: DenseInferenceConfig | None = None) -> Self:
+        """Loads a model by name, on the accelerator where there is one.
+
+        Args:
+            name: A dense run (`RUN` for its best checkpoint, `RUN@last`) or a checkpoint directory.
+            config: Views and windows.
+
+        Raises:
+            CheckpointError: There is no such model, or it is damaged.
+        """
+        loaded = load_dense_model(str(name))
+        loaded.model.to(usual_device())
+        return cls(loaded.model, loaded.transform, config)
+
     def predict(self, image: Given) -> DensePrediction:
         """Segments one image.
 
@@ -212,6 +230,21 @@ class DensePredictor:
         prepared = self.transform.pixels(pixels).to(next(self.model.parameters()).device)
         layer = default_layer(self.model) if layer is None else layer
         return grad_cam(self.model, prepared, layer, chosen, size=(pixels.shape[0], pixels.shape[1]))
+
+    def save_heat(
+        self, image: Given, target: str | int, directory: Path | str, stem: str, layer: str | None = None
+    ) -> Path:
+        """Writes `STEM_heat_CLASS.png`, the heat map of `heat` over the image; raises as `heat` does.
+
+        Returns:
+            The path.
+        """
+        pixels = as_image(image)
+        picture = overlay_heat(pixels, self.heat(pixels, target, layer))
+        path = Path(directory) / f"{stem}_heat_{re.sub(r'[^A-Za-z0-9.-]+', '_', str(target))}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(picture).save(path)
+        return path
 
 
 def _mean(values: np.ndarray) -> float:

@@ -19,7 +19,7 @@ class DenseTask:
         foreground: Labels of the binary foreground; None without that head.
     """
 
-    headlines = ("loss", "mIoU", "foreground_dice", "val_loss", "val_mIoU", "val_foreground_dice")
+    headlines: tuple[str, ...] = ("loss", "mIoU", "foreground_dice", "val_loss", "val_mIoU", "val_foreground_dice")
 
     def __init__(self, model: DenseSegmenter, objective: DenseObjective, foreground: tuple[int, ...] | None) -> None:
         self.model, self.foreground = model, foreground

@@ -131,6 +131,11 @@ def load(name: str) -> Loaded:
         loaded = build(config, None)
         loaded.max_new_tokens = base_facts(base_directory(name)).get(_ANSWER_LENGTH, _USUAL_LENGTH)
         return loaded
+    if "task" in checkpoint.about:
+        raise CheckpointError(
+            "this model tells classes apart; it does not answer questions", where=name, expected="a reasoning model",
+            found=f"a {checkpoint.about['task']} one", fix="leave the question away",
+        )  # fmt: skip
     config = ModelConfig.model_validate(checkpoint.about["model"])
     wording = ConversationConfig.model_validate(checkpoint.about["conversation"])
     loaded = build(config, wording, checkpoint.path.parent.parent)

@@ -1,3 +1,134 @@
 """What a run of dense segmentation is made of: labelled images, an encoder with a decoder, classes or a binary mask."""
 
 from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+
+import torch
+
+from segtune.config import DenseExperimentConfig
+from segtune.core import rundir as names
+from segtune.core.rng import derive
+from segtune.core.rundir import RunDir
+from segtune.data.dense.loader import DenseScoringLoader, DenseTrainingLoader
+from segtune.data.dense.prepare import PreparedDense, prepare_dense_splits, training_weights
+from segtune.data.unchanged import data_facts
+from segtune.data.unchanged import require_unchanged as require_same_data
+from segtune.engine.dense_loading import DenseLoaded, absolute_paths, build_loaded
+from segtune.engine.dense_scoring import score_dense
+from segtune.engine.dense_task import DenseTask
+from segtune.engine.machine import accelerator_for, require_float32
+from segtune.engine.processes import from_first
+from segtune.engine.recompute import recompute_layers
+from segtune.engine.stages import Stage, plan
+from segtune.experiment.session import Session, say
+from segtune.losses.dense import DenseObjective
+from segtune.models.dense.blocks import Blocks, require_frozen_as_declared, unfreeze
+
+Data = tuple[PreparedDense, PreparedDense | None]
+"""Training data and, where there are any, validation data."""
+
+
+def read_data(config: DenseExperimentConfig) -> Data:
+    """The data of a run, readable and counted; raises as `data.dense.prepare.prepare_dense_splits` does."""
+    return from_first(lambda: prepare_dense_splits(config.data, config.run.seed))
+
+
+def settle(config: DenseExperimentConfig, run: RunDir) -> DenseExperimentConfig:
+    """Paths of what it starts from, made absolute: a run can be used from any directory."""
+    return config.model_copy(update={"model": absolute_paths(config.model)})
+
+
+def require_unchanged(run: RunDir, data: Data) -> None:
+    """Raises `DataError` where these are not the data that the run began with."""
+    require_same_data(run, *data)
+
+
+def open_session(config: DenseExperimentConfig, run: RunDir, data: Data) -> Session:
+    """Builds model and loaders, and says what the data are.
+
+    Raises:
+        CheckpointError: Weights are missing or do not fit.
+        ConfigError: Heads, blocks or sizes that the data or the encoder cannot have.
+        DataError: A class that should be weighted has no pixel.
+    """
+    training, validation = data
+    weights = training_weights(training, config.data)
+    run.write_json(names.DATA, data_facts(training, validation))
+    _describe(config, training, validation)
+    torch.manual_seed(derive(config.run.seed, "model"))  # what is new is drawn from the global generator
+    loaded = build_loaded(config.model, training.source.classes, _most_blocks(config))
+    accelerator = accelerator_for(config.train.precision)
+    loaded.model.to(accelerator.device)
+    recompute_layers(loaded.model, config.train.gradient_checkpointing)
+    require_float32(loaded.model, config.train.precision)
+    objective = DenseObjective(
+        config.losses, multiclass=config.model.multiclass, foreground=loaded.foreground,
+        class_weights=None if weights is None else torch.from_numpy(weights),
+    )  # fmt: skip
+    batches = DenseTrainingLoader(
+        training.source, loaded.transform, seed=config.run.seed, batch_size=config.train.batch_size,
+        augment=config.data.augment, balance=training.counts if config.data.balanced else None,
+        num_workers=config.data.num_workers, cache_bytes=config.data.cache_bytes,
+    )  # fmt: skip
+    scored = None if validation is None else DenseScoringLoader(
+        validation.source, loaded.transform, batch_size=config.eval.batch_size, num_workers=config.data.num_workers,
+        cache_bytes=config.data.cache_bytes,
+    )  # fmt: skip
+    return Session(
+        config, run, loaded.model, loaded.about(), loaded.fingerprint, loaded.trained, accelerator,
+        DenseTask(loaded.model, objective, loaded.foreground), batches, scored,
+        enter_stage=partial(_enter_stage, loaded), score=partial(_score, config, loaded, training, validation),
+        export=lambda directory: loaded.model.encoder.save(directory),
+    )  # fmt: skip
+
+
+def _most_blocks(config: DenseExperimentConfig) -> Blocks:
+    """The most of the encoder that trains in any stage: what checkpoints have to hold."""
+    wanted = [
+        config.model.unfreeze if stage.unfreeze is None else stage.unfreeze
+        for stage in plan(config.train, config.optim)
+    ]
+    return "all" if "all" in wanted else max(int(blocks) for blocks in wanted)
+
+
+def _enter_stage(loaded: DenseLoaded, stage: Stage) -> None:
+    """What trains in a stage, declared and then asserted."""
+    blocks = loaded.config.unfreeze if stage.unfreeze is None else stage.unfreeze
+    unfreeze(loaded.model, blocks)
+    loaded.model.train()
+    require_frozen_as_declared(loaded.model, blocks)
+
+
+def _describe(config: DenseExperimentConfig, training: PreparedDense, validation: PreparedDense | None) -> None:
+    """Says what the data are: images, pixels of each class, weights, and what is left out."""
+    for part in (training, validation):
+        if part is None:
+            say("no validation data: nothing will be scored")
+            continue
+        say(f"{part.spec}: {len(part.source)} images")
+        for item in part.bad:
+            say(f"  left out: {item}")
+        for warning in part.warnings:
+            say(f"  {warning}")
+    say(training.counts.table(training_weights(training, config.data)))
+
+
+def _score(
+    config: DenseExperimentConfig,
+    loaded: DenseLoaded,
+    training: PreparedDense,
+    validation: PreparedDense | None,
+    out: Path,
+    overlays: int,
+) -> None:
+    """Scores the model as it stands on the validation data, beside the trivial baselines."""
+    assert validation is not None
+    settings = config.eval.model_copy(update={"overlays": overlays})
+    say(f"scoring {len(validation.source)} images")
+    most = config.data.max_val_images
+    cut = () if most is None else (f"first_{most}_images",)
+    score_dense(
+        loaded, validation, out, settings, training=training, deviations=cut, num_workers=config.data.num_workers
+    )

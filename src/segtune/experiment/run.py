@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from accelerate import PartialState
 
-from segtune.config import AnyConfig, validate_run
+from segtune.config import AnyConfig, DenseExperimentConfig, validate_run
 from segtune.core import rundir as names
 from segtune.core.config import dump_yaml
 from segtune.core.environment import describe
@@ -34,7 +34,7 @@ from segtune.engine.optim import build_optimizer, load_optimizer_state, rate_sha
 from segtune.engine.processes import from_first, is_first
 from segtune.engine.stages import Stage, plan
 from segtune.engine.state import History, Settings, TrainerState
-from segtune.experiment import reasoning
+from segtune.experiment import dense, reasoning
 from segtune.experiment.session import Session, say
 from segtune.models.trainable import render_table, table, table_dict
 from segtune.reports.card import model_card
@@ -120,7 +120,7 @@ def resume(path: str | Path) -> RunDir:
 
 def _kind(config: AnyConfig) -> Any:
     """The module that composes runs of this kind."""
-    return reasoning
+    return dense if isinstance(config, DenseExperimentConfig) else reasoning
 
 
 @processes.together()

@@ -5,17 +5,22 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from segtune.config import validate_run
+from segtune.config import DenseExperimentConfig, validate_run
 from segtune.core import rundir as names
 from segtune.core.errors import SegtuneError
 from segtune.core.log import get_logger
 from segtune.core.records import Source
 from segtune.core.yaml_files import load_mapping
 from segtune.data.config import DataConfig
+from segtune.data.dense.config import DenseDataConfig
+from segtune.data.dense.prepare import PreparedDense, prepare_dense
 from segtune.data.prepare import prepare
 from segtune.data.spec import DataSpec, is_absent
 from segtune.engine import processes
 from segtune.engine.config import EvalConfig
+from segtune.engine.dense_config import DenseEvalConfig
+from segtune.engine.dense_loading import is_dense, load_dense_model
+from segtune.engine.dense_scoring import score_dense
 from segtune.engine.evaluator import score_baselines
 from segtune.engine.inference import Mode
 from segtune.engine.loading import find_checkpoint, load, usual_device
@@ -35,6 +40,7 @@ def evaluate(
     batch_size: int = 4,
     limit: int | None = None,
     overlays: int = 0,
+    inference: DenseEvalConfig | None = None,
 ) -> list[dict[str, Any]]:
     """Scores a model on a dataset by the protocol.
 
@@ -48,16 +54,22 @@ def evaluate(
         batch_size: Images per batch.
         limit: Only so many images.
         overlays: So many pictures.
+        inference: Views and windows of a dense model, which has no modes and no queries.
 
     Returns:
-        One scores document per mode.
+        One scores document per mode; of a dense model one.
 
     Raises:
         SegtuneError: The model or the data cannot be used.
     """
     processes.join()
-    find_checkpoint(model)  # a wrong name is told before the images are read, and a wrong dataset before the model is
+    checkpoint = find_checkpoint(
+        model
+    )  # a wrong name is told before the images are read, and a wrong dataset before the model is
     require_present(data)
+    if is_dense(checkpoint):
+        inference = (inference or DenseEvalConfig()).model_copy(update={"batch_size": batch_size, "overlays": overlays})
+        return [_evaluate_dense(model, data, inference, out, limit)]
     prepared = from_first(lambda: prepare(data, DataConfig(train=data), limit=limit, first_query_only=first_query_only))
     loaded = load(model)
     loaded.model.to(usual_device())
@@ -70,6 +82,42 @@ def evaluate(
     )  # fmt: skip
     _log.info("scores and predictions are in %s", out)
     return documents
+
+
+def _evaluate_dense(
+    model: str, data: str, config: DenseEvalConfig, out: Path | None, limit: int | None
+) -> dict[str, Any]:
+    """Scores a dense model by `segtune-dense-1`."""
+    settings = _dense_data(model) or DenseDataConfig(train=data)
+    prepared = from_first(lambda: prepare_dense(data, settings.model_copy(update={"root": None}), max_images=limit))
+    loaded = load_dense_model(model)
+    loaded.model.to(usual_device())
+    out = out or place_of_scores(model, limit, first_query_only=False)
+    cut = () if limit is None else (f"first_{limit}_images",)
+    document = score_dense(loaded, prepared, out, config, training=_training_data(settings), deviations=cut)
+    _log.info("scores and predictions are in %s", out)
+    return document
+
+
+def _dense_data(model: str) -> DenseDataConfig | None:
+    """The data settings of a run, which say what its classes are made of; None where the model is no run."""
+    place = Path(model.partition("@")[0]) / names.CONFIG
+    if not place.is_file():
+        return None
+    config = validate_run(load_mapping(place), where=str(place))
+    return config.data if isinstance(config, DenseExperimentConfig) else None
+
+
+def _training_data(settings: DenseDataConfig) -> PreparedDense | None:
+    """The training data of a run, whose most frequent class is a baseline; None where they are not there."""
+    try:
+        directory = DataSpec.parse(settings.train, root=settings.root).directory
+        if directory is None or is_absent(directory):
+            return None
+        return prepare_dense(settings.train, settings, max_images=settings.max_train_images)
+    except SegtuneError as error:
+        _log.warning("no baseline from the training data: they cannot be read (%s)", error.message)
+        return None
 
 
 def _training_source(model: str) -> Source | None:
