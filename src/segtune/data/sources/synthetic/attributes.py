@@ -5,12 +5,13 @@ The grammar has content words of its own, which the questions of the embedded da
     attribute   [the] [large|small] [plain|striped|dotted|checked] [COLOUR] (SHAPE | thing)
     extreme     [the] (westmost|eastmost|northmost|southmost|largest|smallest) (GROUP | thing)
     relation    [the] thing (west|east|north|south) of the PHRASE
-    exclusion   [the] (GROUP | thing) excluding [the] (SHAPE | COLOUR)
+    exclusion   [the] (GROUP | COLOUR | thing) excluding [the] (SHAPE | COLOUR | COLOUR thing)
 
-Half of the phrases stand among filler words; with many they are punctuated like a sentence. In an exclusion they may stand inside as well: up to four before
-`excluding` and up to two behind it, as words do in "the red one in the picture that is not a disc". A phrase of the
-grammar is emitted only where it picks exactly one object. The single words of the curriculum ("red thing", "thing
-excluding red") pick every object they are true of, so that each of them teaches as much as a scene holds.
+Half of the phrases stand among filler words; with many they are punctuated like a sentence. In an exclusion they may
+stand inside as well: up to four before `excluding` and up to two behind it, as words do in "the red one in the picture
+that is not a disc". A phrase of the grammar is emitted only where it picks exactly one object. The single words of the
+curriculum ("red thing", "thing excluding red") pick every object they are true of, so that each of them teaches as much
+as a scene holds.
 
 Extremes, exclusions and single words never rest on a texture. A stripe is half a patch of the small encoder wide, which
 hardly sees it: such phrases teach to guess.
@@ -165,17 +166,30 @@ def _dress(phrase: str, rng: np.random.Generator, most: int) -> tuple[str, bool]
     if rng.random() < 0.4:
         words = ["the", *words]
     if most and "excluding" in words:
-        before, behind = (_filler(rng, 0, limit) if rng.random() < 0.7 else [] for limit in _INSIDE)
-        cut = words.index("excluding")
-        article = ["the"] if rng.random() < 0.5 else []
-        words = [*words[:cut], *before, "excluding", *behind, *article, *words[cut + 1 :]]
-        inside = before + behind
+        words, inside = _spread(words, rng)
     if most and rng.random() >= 0.5:
         around = _filler(rng, 1, most)
         cut = int(rng.integers(0, len(around) + 1))
         words = [*around[:cut], *words, *around[cut:]]
     is_sentence = bool(inside or around) and len(words) > 6
     return _punctuated(words, rng) if is_sentence else " ".join(words), is_sentence
+
+
+def _spread(words: list[str], rng: np.random.Generator) -> tuple[list[str], list[str]]:
+    """An exclusion with filler words inside, and these.
+
+    "Thing" may go behind the colour of a group and come behind an excluded one: a model that could tell the two from
+    where it stands would never learn that what is excluded is what follows the word.
+    """
+    cut = words.index("excluding")
+    group, excluded = words[:cut], words[cut + 1 :]
+    before, behind = (_filler(rng, 0, limit) if rng.random() < 0.7 else [] for limit in _INSIDE)
+    drop, add, article = rng.random(3) < 0.5
+    if drop and group[-1] == "thing" and group[-2:-1] not in ([], ["the"]):
+        group = group[:-1]
+    if add and excluded[-1] in COLOURS:
+        excluded = [*excluded, "thing"]
+    return [*group, *before, "excluding", *behind, *(["the"] if article else []), *excluded], before + behind
 
 
 def _punctuated(words: list[str], rng: np.random.Generator) -> str:
