@@ -96,7 +96,16 @@ def test_single_words_pick_every_object_they_are_true_of() -> None:
             several += len(query.indices) > 1
             words.add(content)
     assert several > len(SCENES)
-    assert words >= CONTENT_WORDS - {"thing", "excluding", "west", "east", "north", "south"}
+    assert words >= CONTENT_WORDS - {"thing", "excluding", "west", "east", "north", "south", *TEXTURES}
+
+
+def test_no_phrase_rests_on_a_texture() -> None:
+    for scene in SCENES:
+        for kind, phrases in attribute_phrases(scene).items():
+            if kind in ("extreme", "exclusion"):
+                assert not {word for phrase, _, _ in phrases for word in phrase.split()} & set(TEXTURES)
+        assert not {word for query in attribute_queries(scene, scene_rng(1, 97), 6, ease=1.0)
+                    for word in query.text.split()} & set(TEXTURES)  # fmt: skip
 
 
 def test_no_phrase_is_asked_twice_of_a_scene() -> None:
@@ -104,25 +113,34 @@ def test_no_phrase_is_asked_twice_of_a_scene() -> None:
         for ease in (0.0, 0.5, 1.0):
             queries = attribute_queries(scene, scene_rng(1, 96, number), 8, ease)
             fillers = set(FILLER_WORDS)
-            core = [" ".join(w for w in q.text.split() if w not in fillers).removeprefix("the ") for q in queries]
+            core = [" ".join(w for w in words_of(q.text) if w not in fillers).removeprefix("the ") for q in queries]
             assert len(set(core)) == len(core), core
 
 
 def test_attribute_queries_are_dressed_phrases() -> None:
     fillers = set(FILLER_WORDS)
-    with_filler = total = several = 0
+    with_filler = total = several = inside = stopped = 0
     for number, scene in enumerate(SCENES):
         queries = attribute_queries(scene, scene_rng(1, 94, number), 4)
         several += len({query.index for query in queries}) >= 3
         for query in queries:
-            core = [word for word in query.text.split() if word not in fillers]
+            words = words_of(query.text)
+            core = [word for word in words if word not in fillers]
             phrase = " ".join(core).removeprefix("the ").replace("excluding the ", "excluding ")
             assert answers(scene, phrase) == [query.index], query.text
-            filled = len(core) < len(query.text.split())
-            assert query.is_sentence == (filled and len(query.text.split()) > 6)
-            with_filler += filled
-            total += 1
+            filled = len(core) < len(words)
+            assert query.is_sentence == (filled and len(words) > 6)
+            assert query.is_sentence or query.text == " ".join(words), "only sentences are punctuated"
+            assert words[0] not in CONTENT_WORDS or query.text[0].islower(), "a capital makes another token of a word"
+            stopped += query.text[-1] in ".?"
+            if query.kind == "exclusion":  # may have filler words inside as well
+                inside += bool(words[words.index("excluding") - 1] in fillers)
+            else:
+                with_filler += filled
+                total += 1
     assert 0.4 < with_filler / total < 0.6
+    assert inside > len(SCENES) / 2
+    assert stopped > len(SCENES) / 2
     assert several >= 0.9 * len(SCENES), "targets should differ where they can"
 
 
@@ -204,7 +222,7 @@ def test_the_two_languages_share_colours_and_shapes_alone() -> None:
     assert questions_say & CONTENT_WORDS == shared
     assert shared == KEY_WORDS & CONTENT_WORDS
     assert not set(FILLER_WORDS) & (CONTENT_WORDS | KEY_WORDS | {"the", "of", *SIZES})
-    assert len(set(FILLER_WORDS)) == len(FILLER_WORDS) >= 400
+    assert len(set(FILLER_WORDS)) == len(FILLER_WORDS) >= 500
 
 
 def test_what_held_out_questions_need_is_taught_several_times() -> None:

@@ -5,11 +5,16 @@ The grammar has content words of its own, which the questions of the embedded da
     attribute   [the] [large|small] [plain|striped|dotted|checked] [COLOUR] (SHAPE | thing)
     extreme     [the] (westmost|eastmost|northmost|southmost|largest|smallest) (GROUP | thing)
     relation    [the] thing (west|east|north|south) of the PHRASE
-    exclusion   [the] (GROUP | thing) excluding [the] (SHAPE | COLOUR | TEXTURE)
+    exclusion   [the] (GROUP | COLOUR | thing) excluding [the] (SHAPE | COLOUR | COLOUR thing)
 
-Half of the phrases stand among filler words, and up to two may stand between `excluding` and its word. A phrase of the
-grammar is emitted only where it picks exactly one object. The single words of the curriculum ("striped thing", "thing
-excluding red") pick every object they are true of, so that each of them teaches as much as a scene holds.
+Half of the phrases stand among filler words; with many they are punctuated like a sentence. In an exclusion they may
+stand inside as well: up to four before `excluding` and up to two behind it, as words do in "the red one in the picture
+that is not a disc". A phrase of the grammar is emitted only where it picks exactly one object. The single words of the
+curriculum ("red thing", "thing excluding red") pick every object they are true of, so that each of them teaches as much
+as a scene holds.
+
+Extremes, exclusions and single words never rest on a texture. A stripe is half a patch of the small encoder wide, which
+hardly sees it: such phrases teach to guess.
 """
 
 from __future__ import annotations
@@ -32,11 +37,14 @@ from segtune.data.sources.synthetic.predicates import (
 )
 from segtune.data.sources.synthetic.scene import Scene, SceneQuery
 
-KINDS: Mapping[str, float] = {"attribute": 0.33, "extreme": 0.21, "relation": 0.18, "exclusion": 0.28}
+KINDS: Mapping[str, float] = {"attribute": 0.25, "extreme": 0.22, "relation": 0.13, "exclusion": 0.40}
 """The kinds of attribute phrases and how often each is drawn where the scene allows it."""
 
-MOST_FILLER = 6
+MOST_FILLER = 8
 """The most filler words around a phrase."""
+
+_COMMAS = 0.1  # how often a filler word of a sentence has a comma behind it
+_INSIDE = (4, 2)  # the most filler words before and behind `excluding`
 
 _SIDES = {"left": "west", "right": "east", "above": "north", "below": "south"}
 _EXTREMES = {side: f"{word}most" for side, word in _SIDES.items()} | {size: size for size in SIZE_EXTREMES}
@@ -45,16 +53,16 @@ _NAMED_SIZES = ("small", "large")  # a medium object is described by what else i
 _FAMILY = {
     word: family
     for family, words in {
-        "colour": COLOURS, "shape": SHAPES, "texture": TEXTURES, "size": (*_NAMED_SIZES, *SIZE_EXTREMES),
+        "colour": COLOURS, "shape": SHAPES, "size": (*_NAMED_SIZES, *SIZE_EXTREMES),
         "place": [f"{word}most" for word in _SIDES.values()],
     }.items()
     for word in words
 }  # fmt: skip
 
 _SINGLE: Mapping[str, float] = {
-    "colour": 0.10, "shape": 0.32, "texture": 0.16, "size": 0.06, "place": 0.14, "exclusion": 0.22,
+    "colour": 0.12, "shape": 0.40, "size": 0.08, "place": 0.16, "exclusion": 0.24,
 }  # fmt: skip
-# How often a single word is about what; shapes and textures are learned slowest and sizes fastest.
+# How often a single word is about what; shapes are learned slowest and sizes fastest.
 
 CONTENT_WORDS = frozenset(
     {*SHAPES, *COLOURS, *TEXTURES, *_NAMED_SIZES, *_SIDES.values(), *_EXTREMES.values(), "thing", "excluding"}
@@ -101,7 +109,7 @@ def _groups(scene: Scene, keys: Iterable[str]) -> list[tuple[dict[str, str], lis
 def _extreme(scene: Scene) -> Phrases:
     """The furthest to each side, the largest and the smallest, of all objects or of a group."""
     phrases: Phrases = []
-    for attributes, group in _groups(scene, ("texture", "colour", "shape")):
+    for attributes, group in _groups(scene, ("colour", "shape")):
         for which in (*DIRECTIONS, *SIZE_EXTREMES):
             picked = extreme(scene.objects, group, which)
             if picked is not None:
@@ -126,8 +134,8 @@ def _relation(scene: Scene, described: Phrases) -> Phrases:
 def _exclusion(scene: Scene) -> Phrases:
     """The only object of a group that lacks what all the others of it have."""
     phrases: Phrases = []
-    for attributes, group in _groups(scene, ("texture", "colour", "shape")):
-        for key in ("texture", "colour", "shape"):
+    for attributes, group in _groups(scene, ("colour", "shape")):
+        for key in ("colour", "shape"):
             if key in attributes:
                 continue
             for value in sorted({getattr(scene.objects[i], key) for i in group}):
@@ -154,19 +162,45 @@ def _filler(rng: np.random.Generator, fewest: int, most: int) -> list[str]:
 
 def _dress(phrase: str, rng: np.random.Generator, most: int) -> tuple[str, bool]:
     """A phrase with an article and up to `most` filler words at random, and whether it became a sentence."""
-    words, between, around = phrase.split(), list[str](), list[str]()
+    words, inside, around = phrase.split(), list[str](), list[str]()
     if rng.random() < 0.4:
         words = ["the", *words]
-    if most and "excluding" in words and rng.random() < 0.7:
-        # What is excluded need not come next, as it does not in "not the red one".
-        between = _filler(rng, 0, 2)
-        after = words.index("excluding") + 1
-        words[after:after] = [*between, "the"] if rng.random() < 0.7 else between
+    if most and "excluding" in words:
+        words, inside = _spread(words, rng)
     if most and rng.random() >= 0.5:
         around = _filler(rng, 1, most)
         cut = int(rng.integers(0, len(around) + 1))
         words = [*around[:cut], *words, *around[cut:]]
-    return " ".join(words), bool(between or around) and len(words) > 6
+    is_sentence = bool(inside or around) and len(words) > 6
+    return _punctuated(words, rng) if is_sentence else " ".join(words), is_sentence
+
+
+def _spread(words: list[str], rng: np.random.Generator) -> tuple[list[str], list[str]]:
+    """An exclusion with filler words inside, and these.
+
+    "Thing" may go behind the colour of a group and come behind an excluded one: a model that could tell the two from
+    where it stands would never learn that what is excluded is what follows the word.
+    """
+    cut = words.index("excluding")
+    group, excluded = words[:cut], words[cut + 1 :]
+    before, behind = (_filler(rng, 0, limit) if rng.random() < 0.7 else [] for limit in _INSIDE)
+    drop, add, article = rng.random(3) < 0.5
+    if drop and group[-1] == "thing" and group[-2:-1] not in ([], ["the"]):
+        group = group[:-1]
+    if add and excluded[-1] in COLOURS:
+        excluded = [*excluded, "thing"]
+    return [*group, *before, "excluding", *behind, *(["the"] if article else []), *excluded], before + behind
+
+
+def _punctuated(words: list[str], rng: np.random.Generator) -> str:
+    """The words as people write a sentence: a capital, a stop, at times a comma behind a filler word.
+
+    A capital makes another token of a word, so a content word never gets one.
+    """
+    commas = rng.random(len(words)) < _COMMAS
+    parts = [f"{w}," if comma and w in FILLER_WORDS else w for w, comma in zip(words[:-1], commas, strict=False)]
+    text = " ".join([*parts, words[-1]]) + (".", "?", "")[int(rng.integers(3))]
+    return text if words[0] in CONTENT_WORDS else text[0].upper() + text[1:]
 
 
 def _single(scene: Scene, extremes: Phrases) -> dict[str, Phrases]:

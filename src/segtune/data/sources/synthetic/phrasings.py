@@ -3,6 +3,9 @@
 `TEMPLATES[kind][split]` is a pair (short phrases, long sentences); every template belongs to exactly one split, so no
 validation or test question is ever a training question. Slots are described in `keywords`. Each slot word and each
 negation that the validation and test templates use occurs in several train templates.
+
+A negation stands before what it excludes, and as a rule the group before both, as in the attribute grammar: the little
+language model of the tiny base has two layers, and "not this one, the other" asks for a third.
 """
 
 from __future__ import annotations
@@ -206,7 +209,7 @@ _NEGATION = {
             "among {groups}, anything but the {but}",
             "{groups}, except the {but}",
             "the {group}, if it isn't {other}",
-            "not the {but}, the other {group}",
+            "just the {group}, not the {but}",
             "the {group} other than the {but}",
             "any of the {groups} other than the {but}",
             "the {group}, never the {but}",
@@ -218,7 +221,7 @@ _NEGATION = {
         (
             "There are two {groups} in the picture; I want the one that isn't {other}.",
             "Of the {groups} that you can see, show me the one that is not {other}.",
-            "Please forget the {but} and pick the other one of the {groups}.",
+            "Please pick one of the {groups}, whichever is other than the {but}.",
             "I already have the {but}, so give me the {group} that is not {other}.",
             "Somebody likes {groups} but never picks the {but}; which would he choose?",
             "Look at both {groups} and choose whichever of them isn't {other}.",
@@ -226,8 +229,8 @@ _NEGATION = {
             "My sister wants the {group}, except that it must not be {other}.",
             "Anything but the {but} will do, if it is one of the {groups}.",
             "Two of them are {groups}; please pick the one other than the {but}.",
-            "Do not choose the {but}; the other one of the {groups} is what I need.",
-            "If the {but} is not allowed, which of the {groups} could I still use?",
+            "One of the {groups} is what I need, but do not choose the {but}.",
+            "Which one of the {groups} could I still use, if not the {but}?",
             "We are searching for the {group}, and the answer is not the {but}.",
         ),
     ),
