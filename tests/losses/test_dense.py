@@ -13,14 +13,13 @@ from segtune.core.types import DenseBatch, DenseOutput
 from segtune.losses.config import DenseLossConfig
 from segtune.losses.dense import (
     cross_entropy_sum,
-    denominator,
     dense_counts,
     dense_loss_sums,
     dice_sum,
     focal_sum,
     to_labels,
-    weighted_dense_total,
 )
+from segtune.losses.objective import weighted_total
 
 C, SIZE, LOW = 5, (24, 20), (6, 5)
 FOREGROUND = (1, 3)
@@ -28,6 +27,11 @@ EVERYTHING = DenseLossConfig(
     ce=0.7, dice=5.0, focal=3.0, binary_bce=1.3, binary_dice=0.9, binary_focal=2.0, label_smoothing=0.1
 )
 WEIGHTS = torch.tensor([1.0, 30.0, 44.5, 60.0, 0.25])
+
+
+def _total(sums, counts, config: DenseLossConfig) -> torch.Tensor:
+    """The training loss, as the step makes it."""
+    return weighted_total(sums, {term: getattr(config, term) for term in sums}, counts)
 
 
 def batch_of(labels: Tensor) -> DenseBatch:
@@ -49,7 +53,7 @@ def means(output: DenseOutput, batch: DenseBatch, config: DenseLossConfig, weigh
     counts = dense_counts(batch, config, class_weights=weights, foreground=FOREGROUND)
     sums = dense_loss_sums(output, batch, config, weights, FOREGROUND)
     assert list(sums) == list(counts) == list(config.terms(classes=True, binary=True))
-    return {term: float(value.detach()) / denominator(counts, term) for term, value in sums.items()}
+    return {term: float(value.detach()) / (counts[term] or 1.0) for term, value in sums.items()}
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
@@ -158,7 +162,7 @@ def _window(parts: list[DenseBatch]) -> tuple[float, list[Tensor]]:
     loss = 0.0
     for part in parts:
         sums = dense_loss_sums(model(part.pixels), part, EVERYTHING, WEIGHTS, FOREGROUND)
-        total = weighted_dense_total(sums, counts, EVERYTHING)
+        total = _total(sums, counts, EVERYTHING)
         total.backward()
         loss += float(total.detach())
     return loss, [parameter.grad for parameter in model.parameters()]
@@ -183,7 +187,7 @@ def test_what_is_ignored_counts_nowhere():
         output.classes.permute(0, 2, 3, 1)[batch.labels == IGNORE] += 7 * torch.randn(C)
         output.binary[batch.labels == IGNORE] += 9
     assert means(output, batch, EVERYTHING, WEIGHTS) == pytest.approx(before)
-    weighted_dense_total(
+    _total(
         dense_loss_sums(output, batch, EVERYTHING, WEIGHTS, FOREGROUND), dict.fromkeys(before, 1.0), EVERYTHING
     ).backward()
     assert not output.classes.grad.permute(0, 2, 3, 1)[batch.labels == IGNORE].any()
@@ -206,7 +210,7 @@ def test_degenerate_labels_have_a_finite_loss_and_gradient(labels, extreme):
     batch, config = batch_of(labels), EVERYTHING.model_copy(update={"focal_gamma": 0.5, "dice_background": False})
     scaled = DenseOutput(output.classes * extreme, output.binary * extreme)
     counts = dense_counts(batch, config, class_weights=WEIGHTS, foreground=FOREGROUND)
-    total = weighted_dense_total(dense_loss_sums(scaled, batch, config, WEIGHTS, FOREGROUND), counts, config)
+    total = _total(dense_loss_sums(scaled, batch, config, WEIGHTS, FOREGROUND), counts, config)
     total.backward()
     assert bool(torch.isfinite(total))
     assert bool(torch.isfinite(output.classes.grad).all() & torch.isfinite(output.binary.grad).all())
