@@ -21,8 +21,9 @@ import pytest
 import typer
 
 from segtune.cli.main import app, main
-from segtune.config import ExperimentConfig, load_recipe
+from segtune.config import DenseExperimentConfig, ExperimentConfig, load_recipe, validate_run
 from segtune.core.config import known_keys, validate
+from segtune.core.errors import ConfigError
 from segtune.core.recipe_files import read_recipe, shipped_recipes
 from segtune.core.rundir import RunDir
 from segtune.core.yaml_files import load_mapping
@@ -32,7 +33,7 @@ from segtune.data.sources.classes import read_classes
 from segtune.data.sources.coco_file import read_coco
 from segtune.data.sources.index import read_index
 from segtune.data.spec import KINDS
-from segtune.engine.config import LOSSES, METRICS
+from segtune.engine.config import BINARY_METRICS, CLASS_METRICS, DENSE_LOSSES, LOSSES, METRICS
 from segtune.metrics.predictions import parse_prediction
 from segtune.ops.rle import rle_decode
 from segtune.sweep.config import SearchConfig
@@ -41,12 +42,17 @@ from segtune.sweep.points import Base, resolved
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-TRIED = ("quick-reference.md", "train.md", "troubleshooting.md")
+TRIED = ("dense.md", "quick-reference.md", "train.md", "troubleshooting.md")
 REFERENCE, TROUBLE = ROOT / "docs" / "quick-reference.md", ROOT / "docs" / "troubleshooting.md"
 KEYS = known_keys(ExperimentConfig)
-DENSE_KEYS = {f"data.{key}" for key in known_keys(DenseDataConfig)}
+DENSE_KEYS = known_keys(DenseExperimentConfig)
+STREETS = (
+    "sky", "building", "pole", "road", "pavement", "tree", "sign", "fence", "car", "person", "bicyclist",
+)  # fmt: skip
 SHELL = ("console", "sh")
 LAUNCHER = r"^(python|torchrun|accelerate launch) (.* )?-m segtune "
+ONLY_IN_SCORES = ("boundary_mIoU", "boundary_mIoU_images", "foreground_boundary_iou", "foreground_boundary_iou_images")
+PLACEHOLDER = r"\{\w+\}|N(?=\.json)|K(?=\.json|-best)"  # of the name of a file
 FILES = ("json", "jsonl", "yaml", "png", "md", "py")  # suffixes: `data.json` is a file and no setting
 
 
@@ -118,8 +124,11 @@ def test_commands_are_understood(page: str, line: str) -> None:
     if command in ("train", "config show") and given.get("recipe") in shipped_recipes():
         load_recipe(given["recipe"], given["settings"] or [])
     elif command == "train" and given.get("settings"):
-        # a recipe or run of the reader's own: only the settings can be checked, over any shipped recipe
-        load_recipe("quickstart", given["settings"])
+        # a recipe or run of the reader's own: only the settings can be checked, over a shipped recipe of either kind
+        try:
+            load_recipe("quickstart", given["settings"])
+        except ConfigError:
+            load_recipe("shapes", given["settings"])
     if command == "evaluate" and ":" in given["data"]:
         assert given["data"].partition(":")[0] in KINDS
 
@@ -159,9 +168,10 @@ def test_every_shipped_grid_and_key_of_a_grid_file_is_described() -> None:
 
 
 def test_every_setting_is_described() -> None:
-    text = _text(ROOT / "docs" / "config.md")
-    leaves = [key for key in KEYS if not any(other.startswith(f"{key}.") for other in KEYS)]
-    assert [key for key in leaves if f"`{key}`" not in text] == []
+    both, dense = _text(ROOT / "docs" / "config.md").split("## Dense recipes\n")
+    for keys, text in ((KEYS, both), (DENSE_KEYS, both + dense)):
+        leaves = [key for key in keys if not any(other.startswith(f"{key}.") for other in keys)]
+        assert [key for key in leaves if f"`{key}`" not in text] == []
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
@@ -185,6 +195,7 @@ def _options(command: Any) -> set[str]:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_recipes_on_the_pages_are_valid(page: Path, tmp_path: Path) -> None:
+    _write_named(page, tmp_path)
     for block in _blocks(page, "yaml"):
         file = tmp_path / "recipe.yaml"
         file.write_text(block, encoding="utf-8")
@@ -194,7 +205,14 @@ def test_recipes_on_the_pages_are_valid(page: Path, tmp_path: Path) -> None:
         elif list(load_mapping(file)) == ["data"]:
             validate(DenseDataConfig, load_mapping(file)["data"], where=page.name)
         else:
-            validate(ExperimentConfig, read_recipe(file), where=page.name)
+            validate_run(read_recipe(file), where=page.name)
+
+
+def _write_named(page: Path, folder: Path) -> None:
+    """Writes the blocks of a page that begin with the comment `# NAME.yaml`, which its commands and grids name."""
+    for block in _blocks(page, "yaml"):
+        if name := re.match(r"# ([\w-]+\.yaml)\n", block):
+            (folder / name[1]).write_text(block, encoding="utf-8")
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
@@ -240,9 +258,11 @@ def test_python_on_the_pages_imports_what_exists(page: Path) -> None:
 
 @pytest.fixture(scope="module")
 def workplace(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """What the commands of the pages name: a dataset `photos`, `photo.jpg`, and the complete runs `first` and `second`.
+    """What the commands of the pages name.
 
-    The pictures are drawn and the runs have one step, so numbers mean nothing here.
+    With questions there are the dataset `photos` and the complete runs `first` and `second`, with a class for every
+    pixel the dataset `streets` and the complete run `streets`; besides `photo.jpg` and the recipes that the pages show.
+    The pictures are drawn and the runs have few steps, so numbers mean nothing here.
     """
     place = tmp_path_factory.mktemp("docs")
     with pytest.MonkeyPatch.context() as patch:
@@ -255,7 +275,20 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         cheap = ["data.queries_per_image=1", "eval.overlays=3"]
         assert main(["train", "street", "data.root=photos", "run.name=first", *small, *cheap]) == 0
         shutil.copytree("runs/first", "runs/second")
+        _dense_workplace()
         yield place
+
+
+def _dense_workplace() -> None:
+    """The drawn shapes under the names of what stands in a street, and a run of two stages on them."""
+    assert main(["data", "synth", "streets", "--kind", "masks", "--scenes", "10"]) == 0
+    Path("streets/classes.json").write_text(json.dumps(list(STREETS)), encoding="utf-8")
+    data = ["data.train=masks:streets@train", "data.val=masks:streets@val", "data.max_train_images=2"]
+    small = ["model.image_size=[64, 64]", "model.width=16", "train.epochs=2", "eval.overlays=3"]
+    stages = "train.stages=[{epochs: 1, unfreeze: 0}, {unfreeze: 2}]"
+    assert main(["train", "shapes", "run.name=streets", *data, *small, stages]) == 0
+    for page in PAGES:
+        _write_named(page, Path())
 
 
 def _tried() -> list[str]:
@@ -291,12 +324,19 @@ def _rows(page: Path, first: str) -> list[list[str]]:
 
 def test_the_defaults_of_the_quick_reference_are_those_of_the_code(tmp_path: Path) -> None:
     """A cell, given as a setting, must change nothing: neither a bare recipe nor the shipped one of its column."""
-    bare = tmp_path / "bare.yaml"
-    bare.write_text("{data: {train: photos@train}, model: {vlm: a, mask_model: b}}", encoding="utf-8")
-    heading, *rows = _rows(REFERENCE, "key")
-    assert heading == ["key", "default", "own", "street"]
-    assert len(rows) > 40
-    for column, recipe in enumerate((str(bare), "own", "street"), start=1):
+    answers, dense = tmp_path / "answers.yaml", tmp_path / "dense.yaml"
+    answers.write_text("{data: {train: photos@train}, model: {vlm: a, mask_model: b}}", encoding="utf-8")
+    dense.write_text("{task: dense, data: {train: streets@train}}", encoding="utf-8")
+    _compare_defaults("key", (str(answers), "own", "street"), at_least=40)
+    _compare_defaults("key of a dense recipe", (str(dense), "camvid", "wounds"), at_least=30)
+
+
+def _compare_defaults(first: str, recipes: tuple[str, str, str], at_least: int) -> None:
+    """Compares a table with what three recipes give, of which the first says nothing itself."""
+    heading, *rows = _rows(REFERENCE, first)
+    assert heading == [first, "default", *recipes[1:]]
+    assert len(rows) >= at_least
+    for column, recipe in enumerate(recipes, start=1):
         expected = load_recipe(recipe)
         for row in rows:
             found = load_recipe(recipe, [f"{row[0]}={row[column]}"])
@@ -310,19 +350,23 @@ def test_a_wrong_default_would_be_noticed() -> None:
 def test_the_quick_reference_names_every_metric_and_command() -> None:
     names = {name.strip() for row in _rows(REFERENCE, "metric")[1:] for name in row[0].split(",")}
     assert names == {*LOSSES, *METRICS, "emission_rate", "no_box"}
+    dense = {name.strip() for row in _rows(REFERENCE, "metric of a dense model")[1:] for name in row[0].split(",")}
+    assert dense == {*DENSE_LOSSES, *CLASS_METRICS, *BINARY_METRICS, *ONLY_IN_SCORES}
     called = {_parse(line)[0] for page, line in _command_lines() if page == REFERENCE.name}
     assert called >= set(_parser().commands) - {"data", "config"}
 
 
-def test_the_quick_reference_names_what_a_run_leaves(workplace: Path) -> None:
-    named = [name.strip() for row in _rows(REFERENCE, "file")[1:] for name in row[0].split(",")]
-    run = workplace / "runs" / "first"
-    for name in named:
-        assert list(run.glob(re.sub(r"\{\w+\}|N(?=\.json)", "*", name))), name
-    tops = {name.partition("/")[0] for name in named}
-    patterns = [re.compile(re.sub(r"\\\{\w+\\\}|N(?=\\\.json)", ".+", re.escape(top))) for top in tops]
+@pytest.mark.parametrize(("name", "headings"), [("first", ("file",)), ("streets", ("file", "file, with stages"))])
+def test_the_quick_reference_names_what_a_run_leaves(name: str, headings: tuple[str, ...], workplace: Path) -> None:
+    rows = [row for heading in headings for row in _rows(REFERENCE, heading)[1:]]
+    named = [name.strip() for row in rows for name in row[0].split(",")]
+    run = workplace / "runs" / name
+    for one in named:
+        assert list(run.glob("*".join(re.split(PLACEHOLDER, one)))), one
+    tops = {one.partition("/")[0] for one in named}
+    patterns = [re.compile(".+".join(map(re.escape, re.split(PLACEHOLDER, top)))) for top in tops]
     left = [path.name for path in run.iterdir() if not path.name.startswith(".")]
-    assert [name for name in left if not any(pattern.fullmatch(name) for pattern in patterns)] == []
+    assert [one for one in left if not any(pattern.fullmatch(one) for pattern in patterns)] == []
     assert RunDir.open(run).config.is_file()
 
 

@@ -114,3 +114,14 @@ def test_the_metric_and_its_direction(tmp_path: Path) -> None:
     assert not highest_is_best(lowest, base)
     given = a_search(tmp_path, overrides=["train.best=val_gIoU", "train.best_goal=min"])
     assert not highest_is_best(given, Base.read(given))
+
+
+def test_a_dense_recipe_is_searched_by_its_own_keys_and_metric(tmp_path: Path) -> None:
+    axes = {"model.unfreeze": [0, 2, "all"], "losses.dice": {"low": 1, "high": 5, "step": 4}}
+    search = a_search(tmp_path, recipe="shapes", overrides=[], axes=axes)
+    base = Base.read(search)
+    assert (resolved(search, base).metric, highest_is_best(search, base)) == ("val_mIoU", True)
+    configs = [base.config(point.settings) for point in grid_points(search)]
+    assert [config.model_dump()["model"]["unfreeze"] for config in configs] == [0, 0, 2, 2, "all", "all"]
+    with pytest.raises(ConfigError, match="no value of val_gIoU would come"):
+        resolved(a_search(tmp_path, recipe="shapes", overrides=[], axes=axes, metric="val_gIoU"), base)

@@ -9,8 +9,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from segtune.config import ExperimentConfig
-from segtune.core.config import merge_overrides, validate
+from segtune.config import AnyConfig, validate_run
+from segtune.core.config import merge_overrides
 from segtune.core.errors import ConfigError
 from segtune.core.recipe_files import read_recipe, recipe_name
 from segtune.sweep.config import Axis, Range, SearchConfig, label
@@ -52,7 +52,7 @@ class Base:
         overrides = [*search.overrides, *([f"train.epochs={search.epochs}"] if search.epochs else [])]
         return cls({"recipe": recipe_name(search.recipe), **read_recipe(search.recipe, overrides)})
 
-    def config(self, settings: Mapping[str, Any], where: str = "the recipe of the search") -> ExperimentConfig:
+    def config(self, settings: Mapping[str, Any], where: str = "the recipe of the search") -> AnyConfig:
         """The validated configuration of a run.
 
         Args:
@@ -63,7 +63,7 @@ class Base:
             ConfigError: An unknown key (with the nearest), or values that do not fit or contradict each other.
         """
         overrides = [f"{key}={json.dumps(value)}" for key, value in settings.items()]
-        return validate(ExperimentConfig, merge_overrides(self.mapping, overrides), where=where)
+        return validate_run(merge_overrides(self.mapping, overrides), where=where)
 
 
 def grid_points(search: SearchConfig) -> list[Point]:
@@ -143,7 +143,7 @@ def check_points(base: Base, points: Iterable[Point]) -> None:
     raise ConfigError("\n".join(["not every point can be run; nothing was started", *told]), where="axes")
 
 
-def _require_metric(metric: str, base: Base, config: ExperimentConfig) -> None:
+def _require_metric(metric: str, base: Base, config: AnyConfig) -> None:
     """A metric is what could decide about the best checkpoint: the configuration knows which keys can."""
     try:
         base.config({"train.best": metric, "train.best_goal": None})

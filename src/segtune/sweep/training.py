@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from segtune.config import ExperimentConfig
+from segtune.config import AnyConfig
 from segtune.core import rundir as names
 from segtune.core.config import dump_yaml
 from segtune.core.errors import Interrupted, SegtuneError
@@ -209,7 +209,7 @@ def last_words(log: Path, start: int = 0) -> str:
     return words[:_TOLD].strip()
 
 
-def _of_the_trial(study: Study, claim: Claim) -> ExperimentConfig:
+def _of_the_trial(study: Study, claim: Claim) -> AnyConfig:
     """The configuration of a trial's run, its place filled in."""
     place = {"run.name": run_name(claim.trial.number), "run.root": str(study.place.trials)}
     return study.base.config(claim.trial.settings | place, where=f"point {claim.trial.point}")
