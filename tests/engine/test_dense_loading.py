@@ -34,7 +34,7 @@ from segtune.engine.predictor import Predictor
 from segtune.models.dense.blocks import Blocks, unfreeze
 from segtune.models.dense.config import DenseModelConfig
 
-SMALL = {"image_size": (32, 32), "width": 8}
+SMALL = {"image_size": (32, 64), "width": 8}
 
 
 def _config(encoder: Path | str = "segtune/tiny-cnn", **settings) -> DenseModelConfig:
@@ -50,7 +50,7 @@ def _built(config: DenseModelConfig, blocks: Blocks = "all", *, seed: int = 0, c
 def _learned(loaded: DenseLoaded) -> DenseLoaded:
     """Moves every parameter that trains, and what batch norms have seen."""
     loaded.model.train()
-    output = loaded.model.decode(pixels(size=(32, 32)))
+    output = loaded.model.decode(pixels(size=(32, 64)))
     total = sum(part.square().mean() for part in (output.classes, output.binary) if part is not None)
     total.backward()
     with torch.no_grad():
@@ -93,7 +93,7 @@ def test_what_was_saved_is_what_is_loaded_bit_for_bit(encoder: str, blocks: Bloc
     assert not loaded.model.training
     assert (loaded.config, loaded.blocks, loaded.foreground) == (trained.config, blocks, trained.foreground)
     assert (loaded.trained, loaded.fingerprint) == (trained.trained, trained.fingerprint)
-    ours, theirs = (one.model.eval().decode(pixels(size=(32, 32))) for one in (loaded, trained))
+    ours, theirs = (one.model.eval().decode(pixels(size=(32, 64))) for one in (loaded, trained))
     for one, other in ((ours.classes, theirs.classes), (ours.binary, theirs.binary)):
         assert (one is None and other is None) or torch.equal(one, other)
 

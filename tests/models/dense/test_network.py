@@ -135,7 +135,7 @@ def test_activations_dropped_and_computed_anew_give_the_same_gradients(tmp_path)
 def test_the_tiny_models_learn_two_pictures(encoder):
     """A red square and a green oblong on grey: after a few steps almost every pixel is right."""
     torch.manual_seed(0)
-    size = (32, 32)
+    size = (32, 48)
     config = DenseModelConfig(
         encoder=f"segtune/{encoder}", image_size=size, width=32, binary_classes=("car",), dropout=0.0
     )
