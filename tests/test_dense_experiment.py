@@ -184,10 +184,12 @@ def test_evaluate_and_predict_by_the_name_of_a_run(both: Path, tmp_path: Path) -
     assert prediction.mask is not None
     assert prediction.classes == CLASSES
     # of a checkpoint alone nobody knows what it was trained on: the data that are scored are no baseline
-    (alone,) = segtune.evaluate(str(both / "checkpoints/best"), "masks:photos@val", out=tmp_path / "alone")
+    copied = shutil.copytree(both / "checkpoints/best", tmp_path / "copied")
+    for model, known in ((both / "checkpoints/best", True), (copied, False)):
+        (alone,) = segtune.evaluate(str(model), "masks:photos@val", out=tmp_path / "alone")
+        assert ("most_frequent_class" in alone["baselines"]) == known
+        assert alone["metrics"] == document["metrics"]
     assert "most_frequent_class" in document["baselines"]
-    assert "most_frequent_class" not in alone["baselines"]
-    assert alone["metrics"] == document["metrics"]
 
 
 @pytest.mark.parametrize("head", ["binary", "classes"])
@@ -377,6 +379,31 @@ def test_stopped_twice_and_between_two_stages(watched: Path, monkeypatch: pytest
     assert_same_run(Path("runs/twice"), watched)
 
 
+DRAWING = {
+    "vit": ("model.encoder=segtune/tiny-vit", "model.drop_path=0.3", "model.dropout=0.3", "train.precision=bf16",
+            "train.gradient_checkpointing=all", "model.decoder=dpt"),
+    "stream": ("data.train=stream:shapes@train", "data.stream_length=8", "data.val=null", "model.image_size=[64, 64]"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", DRAWING)
+def test_what_is_drawn_afresh_is_drawn_again(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stochastic depth, dropout, images of a stream: within the second epoch."""
+    straight = experiment.train(config(f"straight-{kind}", *DRAWING[kind])).path
+    run = _interrupted(monkeypatch, f"stopped-{kind}", *DRAWING[kind], after=3)
+    experiment.resume(run)
+    assert_same_run(run, straight)
+
+
+def test_killed_while_the_end_was_scored(both: Path, tmp_path: Path) -> None:
+    left_out = ("README.md", "eval_*", "predictions")
+    run = shutil.copytree(both, tmp_path / "copy", ignore=shutil.ignore_patterns(*left_out))
+    experiment.resume(run)
+    assert_same_run(run, both)
+    assert {name for name in FILES if not (run / name).is_file()} == set()
+    assert read_json(run / "eval_photos_val_dense.json") == read_json(both / "eval_photos_val_dense.json")
+
+
 def test_a_complete_run_is_left_alone(watched: Path, capsys: pytest.CaptureFixture[str]) -> None:
     before = (watched / "checkpoints/last/manifest.json").stat().st_mtime_ns
     experiment.resume(watched)
@@ -458,6 +485,7 @@ def test_other_classes_are_refused_by_name(both: Path) -> None:
         (["model.drop_path=0.1"], ["no stochastic depth"]),
         (["model.encoder=segtune/tiny-cn"], ["did you mean segtune/tiny-cnn"]),
         (["train.gradient_checkpointing=1"], ["train.gradient_checkpointing"]),
+        (["train.gradient_checkpointing=all"], ["train.gradient_checkpointing", "a ViT"]),
         (["data.exclude=[blue]"], ["blue"]),
         (["losses={ce: 0, dice: 0}"], ["head 'classes'", "weight 0"]),
     ],

@@ -18,6 +18,7 @@ from segtune.data.dense.prepare import PreparedDense, prepare_dense
 from segtune.data.prepare import prepare
 from segtune.data.spec import DataSpec, is_absent
 from segtune.engine import processes
+from segtune.engine.checkpoint import MANIFEST
 from segtune.engine.config import EvalConfig
 from segtune.engine.dense_config import DenseEvalConfig
 from segtune.engine.dense_loading import is_dense, load_dense_model
@@ -113,8 +114,11 @@ def _refuse_views(inference: DenseEvalConfig | None, model: str) -> None:
 
 
 def _dense_data(model: str) -> DenseDataConfig | None:
-    """The data settings of a run, which say what its classes are made of; None where the model is no run."""
-    place = Path(model.partition("@")[0]) / names.CONFIG
+    """The data settings of a run, which say what its classes are made of; None where the model is of no run."""
+    place = Path(model.partition("@")[0])
+    if not (place / names.CONFIG).is_file() and (place / MANIFEST).is_file():
+        place = place.resolve().parent.parent  # a checkpoint that lies in its run
+    place /= names.CONFIG
     if not place.is_file():
         return None
     config = validate_run(load_mapping(place), where=str(place))
