@@ -457,6 +457,17 @@ def test_a_run_starts_from_another_and_is_loaded_without_it(states: list) -> Non
     assert all(torch.equal(loaded[name], states[1][1][name]) for name in loaded)
 
 
+def test_a_run_goes_on_without_what_it_started_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = experiment.train(config("origin", "train.epochs=1", f"run.export={tmp_path / 'encoder'}")).path
+    settings = (f"model.encoder={tmp_path / 'encoder'}", f"model.start={first}", "model.unfreeze=1")
+    straight = experiment.train(config("on-straight", *settings)).path
+    run = _interrupted(monkeypatch, "on-stopped", *settings, after=3)
+    for gone in (first, tmp_path / "encoder"):
+        shutil.rmtree(gone)
+    experiment.resume(run)
+    assert_same_run(run, straight)
+
+
 def test_other_classes_are_refused_by_name(both: Path) -> None:
     with pytest.raises(CheckpointError) as caught:
         experiment.train(config("other-classes", f"model.start={both}", "data.exclude=[green]"))

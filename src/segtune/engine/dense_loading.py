@@ -59,20 +59,26 @@ class DenseLoaded:
         }  # fmt: skip
 
 
-def build_loaded(config: DenseModelConfig, classes: tuple[str, ...], blocks: Blocks) -> DenseLoaded:
+def build_loaded(
+    config: DenseModelConfig, classes: tuple[str, ...], blocks: Blocks, resumed: Mapping[str, Any] | None = None
+) -> DenseLoaded:
     """Builds a dense model to train.
 
     Args:
         config: What it is made of.
         classes: Names of the data's classes.
         blocks: The most of its encoder that trains in any stage.
+        resumed: What the checkpoint tells of itself whose weights will be put in next (`about`). Files that it makes
+            unnecessary are not read, and need not be there any more.
 
     Raises:
         ConfigError: The heads do not fit the classes, the encoder not the image size, or it has fewer blocks.
         CheckpointError: Weights cannot be read or do not fit, or those to start from are of other classes.
     """
-    loaded = _with_transform(build_dense(config, classes), config, blocks)
-    if config.start is not None:
+    whole = resumed is not None and is_self_contained(config, blocks)
+    encoder = encoder_from_description(resumed["encoder"]) if resumed is not None and whole else None
+    loaded = _with_transform(build_dense(config, classes, encoder), config, blocks)
+    if config.start is not None and not whole:
         _start_from(loaded, config.start)
     return loaded
 
