@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import re
+
 import pytest
 
-from segtune.config import load_recipe
+from segtune.config import DenseExperimentConfig, ExperimentConfig, load_recipe, recipe_schema
 from segtune.core.errors import ConfigError
 
 
@@ -35,3 +38,55 @@ def test_losses_are_refused_each_with_its_key() -> None:
 def test_mask_losses_may_all_be_off() -> None:
     settings = [f"losses.{term}=0" for term in ("bce", "dice", "focal", "iou", "tversky", "boundary")]
     assert load_recipe("quickstart", settings).losses.terms == ("ce", "bce", "dice")
+
+
+def _resolved(schema: dict, part: dict) -> dict:
+    return schema["$defs"][part["$ref"].rpartition("/")[2]]
+
+
+def test_the_schema_of_a_recipe_is_that_of_its_task() -> None:
+    """Without a task a recipe is one of reasoning, as `validate_run` has it: its schema must not be both."""
+    schema = recipe_schema()
+    assert schema["if"] == {"properties": {"task": {"const": "dense"}}, "required": ["task"]}
+    for branch, kind in (("then", DenseExperimentConfig), ("else", ExperimentConfig)):
+        part = _resolved(schema, schema[branch])
+        task = kind.model_fields["task"].default
+        assert part["properties"].keys() == kind.model_fields.keys()
+        assert part["properties"]["task"]["const"] == task
+        assert "data" in part["required"]
+        assert "task" not in part["required"]  # so that `oneOf` could not tell them apart
+        assert part["additionalProperties"] is False
+        alone = recipe_schema(task)
+        assert alone["properties"] == part["properties"]
+        assert alone["$defs"].keys() <= schema["$defs"].keys()
+        references = re.findall(r'"#/\$defs/(\w+)"', json.dumps([schema, alone]))
+        assert set(references) <= schema["$defs"].keys()
+
+
+def test_a_dense_recipe_is_validated_as_one() -> None:
+    config = load_recipe("shapes", ["model.unfreeze=2"])
+    assert isinstance(config, DenseExperimentConfig)
+    assert (config.train.best, config.train.best_is_highest) == ("val_mIoU", True)
+    assert not load_recipe("shapes", ["train.best=val_ce"]).train.best_is_highest
+    with pytest.raises(ConfigError, match=r"expected: reasoning or dense(.|\n)*found: panoptic"):
+        load_recipe("shapes", ["task=panoptic"])
+    with pytest.raises(ConfigError, match=r"model\.encoder: no such key"):
+        load_recipe("shapes", ["task=reasoning"])
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        (["train.best=val_foreground_dice"], "train.best=val_foreground_dice never comes"),
+        (["model.multiclass=false", "model.binary_classes=[disc]"], "train.best=val_mIoU never comes"),
+        (["train.best=val_focal"], "train.best=val_focal never comes"),
+        (["optim.schedule=plateau", "optim.plateau_metric=val_binary_bce"], "optim.plateau_metric=val_binary_bce"),
+        (["train.early_stopping={metric: val_mIoU}", "data.val=null"], "needs validation data"),
+        (["losses.ce=0", "losses.dice=0"], "learn"),
+        (["train.stages=[{epochs: 8, train: {llm: frozen}}]"], "is for reasoning models"),
+    ],
+)
+def test_what_a_dense_run_can_never_have_is_refused(settings: list[str], words: str) -> None:
+    with pytest.raises(ConfigError) as refused:
+        load_recipe("shapes", settings)
+    assert words in str(refused.value)

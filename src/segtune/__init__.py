@@ -1,4 +1,4 @@
-"""segtune: fine-tune, score and run segmentation models that answer questions about images.
+"""segtune: fine-tune, score and run segmentation models, for questions about images and for classes of pixels.
 
 The names of the Python interface are loaded when they are first used, so that importing the package costs nothing.
 """
@@ -8,10 +8,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
-__all__ = ["Predictor", "__version__", "evaluate", "train"]
+__all__ = ["DensePredictor", "Predictor", "__version__", "evaluate", "train"]
 
 if TYPE_CHECKING:
-    from segtune.experiment import Predictor, evaluate, train
+    from segtune.experiment import DensePredictor, Predictor, evaluate, train
 
 
 def __getattr__(name: str) -> Any:

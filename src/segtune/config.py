@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
+from pydantic.json_schema import models_json_schema
 
 from segtune.core.config import Config, validate
 from segtune.core.errors import ConfigError
@@ -139,6 +140,21 @@ AnyConfig = ExperimentConfig | DenseExperimentConfig
 _KINDS: dict[str, type[ExperimentConfig | DenseExperimentConfig]] = {
     "reasoning": ExperimentConfig, "dense": DenseExperimentConfig,
 }  # fmt: skip
+
+
+def recipe_schema(task: str | None = None) -> dict[str, Any]:
+    """The JSON schema (draft 2020-12) of a recipe.
+
+    Args:
+        task: `reasoning` or `dense`; None for a schema of both, in which the recipe's key `task` decides as in
+            `validate_run`.
+    """
+    if task is not None:
+        return _KINDS[task].model_json_schema()
+    places, schema = models_json_schema([(kind, "validation") for kind in _KINDS.values()])
+    of = {name: places[kind, "validation"] for name, kind in _KINDS.items()}
+    is_dense = {"properties": {"task": {"const": "dense"}}, "required": ["task"]}
+    return {"title": "recipe", "type": "object", "if": is_dense, "then": of["dense"], "else": of["reasoning"], **schema}
 
 
 def validate_run(mapping: Mapping[str, Any], where: str) -> AnyConfig:

@@ -44,6 +44,17 @@ def test_a_process_that_is_alone_waits_for_nobody() -> None:
     parameter = torch.nn.Parameter(torch.zeros(2))
     processes.add_gradients([parameter])
     assert parameter.grad is None
+    processes.share_buffers(torch.nn.BatchNorm2d(2))
+
+
+def test_buffers_of_what_trains_travel_and_of_what_rests_stay(monkeypatch: pytest.MonkeyPatch) -> None:
+    sent: list[torch.Tensor] = []
+    monkeypatch.setattr(processes, "world", lambda: 2)
+    monkeypatch.setattr(processes.dist, "broadcast", lambda tensor, src: sent.append(tensor))
+    training, resting = torch.nn.BatchNorm2d(2), torch.nn.BatchNorm2d(2).requires_grad_(False)
+    processes.share_buffers(torch.nn.Sequential(resting, torch.nn.ReLU(), torch.nn.Sequential(training)))
+    assert len(sent) == 3
+    assert all(one is buffer for one, buffer in zip(sent, training.buffers(), strict=True))
 
 
 def test_an_error_of_a_process_that_is_alone_passes_as_it_is() -> None:

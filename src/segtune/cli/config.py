@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
 app = typer.Typer(help="Show, compare and describe configurations.", no_args_is_help=True, rich_markup_mode=None)
+Task = Literal["reasoning", "dense"]
+"""What a run segments."""
+
 _RECIPE = "Name of a shipped recipe, a YAML or JSON file, or a run directory."
 
 
@@ -58,16 +61,21 @@ def diff(
 
 
 @app.command("schema")
-def schema() -> None:
+def schema(
+    task: Annotated[
+        Task | None, typer.Option("--task", metavar="TASK", help="reasoning or dense; default both, told by task.")
+    ] = None,
+) -> None:
     """Print the JSON schema of a recipe, for editors and other programs.
 
     \b
     Example:
       segtune config schema > segtune.schema.json
+      segtune config schema --task dense
     """
-    from segtune.config import ExperimentConfig
+    from segtune.config import recipe_schema
 
-    typer.echo(json.dumps(ExperimentConfig.model_json_schema(), indent=2, ensure_ascii=False))
+    typer.echo(json.dumps(recipe_schema(task), indent=2, ensure_ascii=False))
 
 
 def _short(value: Any) -> str:

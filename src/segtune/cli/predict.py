@@ -41,9 +41,15 @@ def predict(
       segtune predict runs/first photo.jpg "what can be used to open the bottle?" --out answers
       segtune predict runs/streets photo.jpg --flip --heat car
     """
+    if layer is not None and heat is None:
+        raise typer.BadParameter("--layer is the layer of --heat CLASS", param_hint="--layer")
     if query is None:
         _classes(model, image, out, inference(flip, scales, window), heat, layer, as_json=as_json)
         return
+    if flip or heat is not None or window is not None or scales != "1":
+        raise typer.BadParameter(
+            "--flip, --scales, --window and --heat are for dense models, which are asked without a QUERY"
+        )
     from segtune.core.records import Query
     from segtune.data.images import open_image
 
@@ -80,10 +86,10 @@ def _classes(
     from segtune.engine.dense_predictor import DensePredictor
 
     predictor = DensePredictor.from_pretrained(model, config=views)
+    # first, because a class or a layer that is not there is told before anything is written
+    seen = [] if heat is None else [predictor.save_heat(pixels, heat, out, stem=image.stem, layer=layer)]
     prediction = predictor.predict(pixels)
-    paths = prediction.save(out, stem=image.stem)
-    if heat is not None:
-        paths.append(predictor.save_heat(pixels, heat, out, stem=image.stem, layer=layer))
+    paths = [*prediction.save(out, stem=image.stem), *seen]
     if as_json:
         typer.echo(json.dumps(prediction.to_dict(), indent=2, ensure_ascii=False))
         return

@@ -1,7 +1,8 @@
 """Whether a run that goes on sees the data it began with.
 
 Other data have other windows and another order: the steps would silently not be those of the run that was stopped.
-What is compared are the facts of `data.json`; pixels and polygons are not read for it.
+What is compared are the facts of `data.json`: which images there are and, where every pixel has a class, how many each
+class has. Nothing is read for it once more.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ class Facts(Protocol):
     """Data that say what they hold: `Prepared`, `PreparedDense`."""
 
     def to_dict(self) -> dict[str, Any]:
-        """For `data.json`: `ids_sha256`, `bad`, and `images` or also `queries`."""
+        """For `data.json`: `ids_sha256`, `bad`, `images`, and `queries` or `classes` and `counts`."""
         ...
 
 
@@ -39,7 +40,7 @@ def require_unchanged(run: RunDir, training: Facts, validation: Facts | None) ->
         validation: As it is now.
 
     Raises:
-        DataError: A dataset has another number of images or queries than before, or other ones.
+        DataError: A dataset has another number of images or queries than before, other ones, or other labels.
     """
     path = run.path / names.DATA
     if not path.is_file():
@@ -64,11 +65,27 @@ def _changes(then: Mapping[str, Any], now: Mapping[str, Any]) -> tuple[str, str]
     """What was there and what is; None where it is the same. Runs from before the digest have counts alone."""
     digest = then.get("ids_sha256", now["ids_sha256"])
     if all(then.get(key) == now.get(key) for key in _COUNTS):
-        return None if digest == now["ids_sha256"] else (_counted(then), f"{_counted(now)}, but not the same ones")
+        return _changed_labels(then, now) if digest == now["ids_sha256"] else (
+            _counted(then), f"{_counted(now)}, but not the same ones"
+        )  # fmt: skip
     lost = [item for item in now["bad"] if item not in then.get("bad", ())]
     listed = "".join(f"\n    {item}" for item in lost[:_LISTED])
     more = f"\n    ... and {len(lost) - _LISTED} more" if len(lost) > _LISTED else ""
     return _counted(then), f"{_counted(now)}{listed}{more}"
+
+
+def _changed_labels(then: Mapping[str, Any], now: Mapping[str, Any]) -> tuple[str, str] | None:
+    """What classes with how many pixels there were and are; None where that is the same or was not written down."""
+    before, after = _labels(then), _labels(now)
+    if not before or before == after:
+        return None
+    return f"{_counted(then)} with {before}", f"{_counted(now)} with {after}"
+
+
+def _labels(facts: Mapping[str, Any]) -> str:
+    """The classes in their order with their pixels, in words; nothing where there are no classes."""
+    rows = facts.get("counts", {}).get("classes", {})
+    return ", ".join(f"{rows[name]['pixels']} pixels of {name}" for name in facts.get("classes", ()))
 
 
 def _counted(facts: Mapping[str, Any]) -> str:

@@ -155,6 +155,9 @@ class DenseTrainConfig(TrainConfig):
 
     best: str = Field("val_mIoU", description="history key that decides what the best checkpoint is")
     validate_generate: Literal[False] = Field(False, description="of no meaning here")
+    gradient_checkpointing: Literal["none", "all"] = Field(
+        "none", description="all: activations of the layers of a ViT computed anew in the backward"
+    )
 
 
 def require_key(setting: str, key: str, train: TrainConfig) -> None:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
+from torch import Tensor
 
-from segtune.core.errors import CheckpointError
+from segtune.core.config import validate
+from segtune.core.errors import CheckpointError, ConfigError
 from segtune.data.dense.transforms import DenseTransform
-from segtune.engine.checkpoint import Checkpoint, load_weights, trained_names
+from segtune.engine.checkpoint import ABOUT, Checkpoint, load_weights, trained_names
 from segtune.engine.loading import find_checkpoint
 from segtune.models.dense.blocks import Blocks, unfreeze
 from segtune.models.dense.config import DenseModelConfig
@@ -31,9 +33,9 @@ class DenseLoaded:
         config: What it was built from.
         transform: Images to its pixels.
         blocks: The most of its encoder that trains in any stage.
-        trained: Names of the parameters that a checkpoint holds: those that train in any stage, and all of an encoder
-            that cannot be loaded from anywhere.
-        fingerprint: Digest of all others.
+        trained: Names of the parameters that a checkpoint holds: those that train in any stage, or all where
+            `is_self_contained`.
+        fingerprint: Digest of all others, and of the buffers beside them.
     """
 
     model: DenseSegmenter
@@ -57,20 +59,26 @@ class DenseLoaded:
         }  # fmt: skip
 
 
-def build_loaded(config: DenseModelConfig, classes: tuple[str, ...], blocks: Blocks) -> DenseLoaded:
+def build_loaded(
+    config: DenseModelConfig, classes: tuple[str, ...], blocks: Blocks, resumed: Mapping[str, Any] | None = None
+) -> DenseLoaded:
     """Builds a dense model to train.
 
     Args:
         config: What it is made of.
         classes: Names of the data's classes.
         blocks: The most of its encoder that trains in any stage.
+        resumed: What the checkpoint tells of itself whose weights will be put in next (`about`). Files that it makes
+            unnecessary are not read, and need not be there any more.
 
     Raises:
         ConfigError: The heads do not fit the classes, the encoder not the image size, or it has fewer blocks.
         CheckpointError: Weights cannot be read or do not fit, or those to start from are of other classes.
     """
-    loaded = _with_transform(build_dense(config, classes), config, blocks)
-    if config.start is not None:
+    whole = resumed is not None and is_self_contained(config, blocks)
+    encoder = encoder_from_description(resumed["encoder"]) if resumed is not None and whole else None
+    loaded = _with_transform(build_dense(config, classes, encoder), config, blocks)
+    if config.start is not None and not whole:
         _start_from(loaded, config.start)
     return loaded
 
@@ -88,7 +96,7 @@ def load_dense_model(name: str) -> DenseLoaded:
     if checkpoint is None or not is_dense(checkpoint):
         raise CheckpointError(
             "this model answers questions; it does not tell classes apart", where=name, expected="a dense run",
-            fix="give a question with the image: `segtune predict MODEL IMAGE QUERY`",
+            fix="give a question with the image: `segtune predict MODEL IMAGE QUERY`, in Python `segtune.Predictor`",
         )  # fmt: skip
     return load_dense(checkpoint)
 
@@ -107,31 +115,49 @@ def load_dense(checkpoint: Checkpoint) -> DenseLoaded:
     Raises:
         CheckpointError: It is damaged, or the encoder that it was trained on is gone or another one.
     """
-    about = checkpoint.about
-    config = DenseModelConfig.model_validate(about["model"])
-    # an encoder that trained from end to end is in the checkpoint: what it started from need not be there any more
-    whole = about["blocks"] == "all" or not config.loads_weights
-    encoder = encoder_from_description(about["encoder"]) if whole else None
-    loaded = _with_transform(build_dense(config, tuple(about["classes"]), encoder), config, about["blocks"])
+    about, where = checkpoint.about, str(checkpoint.path)
+    try:
+        config = validate(DenseModelConfig, about["model"], where=where)
+        encoder = encoder_from_description(about["encoder"]) if is_self_contained(config, about["blocks"]) else None
+        loaded = _with_transform(build_dense(config, tuple(about["classes"]), encoder), config, about["blocks"])
+    except KeyError as error:
+        raise CheckpointError("this checkpoint is damaged", where=where, found=f"no {error} in {ABOUT}") from error
+    except ConfigError as error:  # nobody's recipe is wrong: the encoder is gone, or another one stands in its place
+        raise CheckpointError(
+            "the encoder that this model was trained on is not there any more", where=where,
+            expected=str(about["model"].get("encoder")), found=str(error), fix="put it back where it was",
+        ) from error  # fmt: skip
     load_weights(checkpoint, loaded.model, loaded.fingerprint, loaded.trained)
     loaded.model.eval()
     return loaded
 
 
+def is_self_contained(config: DenseModelConfig, blocks: Blocks) -> bool:
+    """Whether checkpoints hold the whole encoder, so that what it started from need not be there any more.
+
+    They do where it trained from end to end, where it came from nowhere, and where the model started from another
+    trained one, whose encoder may be any.
+    """
+    return blocks == "all" or not config.loads_weights or config.start is not None
+
+
 def _with_transform(model: DenseSegmenter, config: DenseModelConfig, blocks: Blocks) -> DenseLoaded:
     unfreeze(model, blocks)
     names = trained_names(model)
-    if not config.loads_weights:
+    if is_self_contained(config, blocks):  # all: also what never trains, as a mask token
         names = frozenset(name for name, _ in model.named_parameters())
     transform = DenseTransform(config.image_size, model.encoder.mean, model.encoder.std)
-    return DenseLoaded(model, config, transform, blocks, names, fingerprint(model, names))
+    return DenseLoaded(model, config, transform, blocks, names, fingerprint(model, names, buffers=True))
 
 
 def _start_from(loaded: DenseLoaded, name: str) -> None:
     """Puts the weights of a trained model into a new one; both have the same classes and shapes, or it is refused."""
     checkpoint = find_checkpoint(name)
     if checkpoint is None or not is_dense(checkpoint):
-        raise CheckpointError("this is no dense model", where=f"model.start={name}", expected="a dense run")
+        raise CheckpointError(
+            "this model answers questions; it does not tell classes apart", where=f"model.start={name}",
+            expected="a dense run or checkpoint", fix="name one, or leave model.start away",
+        )  # fmt: skip
     source = load_dense(checkpoint).model
     if source.classes != loaded.model.classes:
         raise CheckpointError(
@@ -140,19 +166,30 @@ def _start_from(loaded: DenseLoaded, name: str) -> None:
             fix="train on data with the same classes in the same order, or start from its encoder alone "
             "(export it with run.export and name it as model.encoder)",
         )  # fmt: skip
-    theirs, ours = source.state_dict(), loaded.model.state_dict()
-    problems = [f"missing {key}" for key in ours.keys() - theirs.keys()]
-    problems += [f"unexpected {key}" for key in theirs.keys() - ours.keys()]
-    problems += [f"{key}: shape {tuple(theirs[key].shape)} instead of {tuple(ours[key].shape)}"
-                 for key in ours.keys() & theirs.keys() if ours[key].shape != theirs[key].shape]  # fmt: skip
-    if problems:
+    theirs = source.state_dict()
+    if problems := _differences(theirs, loaded.model.state_dict()):
         raise CheckpointError(
-            "the model to start from has another shape", where=f"model.start={name}",
-            found="; ".join(sorted(problems)[:12]), fix="give both the same encoder, decoder, width and heads",
+            "the model to start from has another shape", where=f"model.start={name}", found=problems,
+            fix="give both the same encoder, decoder, width and heads",
         )  # fmt: skip
-    with torch.no_grad():
-        loaded.model.load_state_dict(theirs)
-    loaded.fingerprint = fingerprint(loaded.model, loaded.trained)
+    loaded.model.load_state_dict(theirs)
+
+
+def _differences(found: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> str:
+    """What is missing, unexpected or of another shape, a few names of each; nothing where all fits."""
+    shapes = [
+        f"{name} {tuple(found[name].shape)} instead of {tuple(expected[name].shape)}"
+        for name in expected
+        if name in found and found[name].shape != expected[name].shape
+    ]
+    missing = [name for name in expected if name not in found]
+    unexpected = [name for name in found if name not in expected]
+    lists = {"of another shape": shapes, "missing": missing, "unexpected": unexpected}
+    return "; ".join(
+        f"{what}: {', '.join(names[:4])}" + (f" and {len(names) - 4} more" if len(names) > 4 else "")
+        for what, names in lists.items()
+        if names
+    )
 
 
 def absolute_paths(config: DenseModelConfig) -> DenseModelConfig:

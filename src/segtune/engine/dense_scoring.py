@@ -62,6 +62,8 @@ def score_dense(
     document = evaluation.scorer.result(
         data=name, split=split, mode=mode, frequent_class=frequent, skipped=len(prepared.bad), deviations=deviations
     )
+    # what `mode` only hints at, and without which nobody could repeat it
+    document["inference"] = config.model_dump(mode="json", include={"tta", "window", "overlap"})
     if is_first():
         out.mkdir(parents=True, exist_ok=True)
         place = RunDir(out)

@@ -134,7 +134,8 @@ def load(name: str) -> Loaded:
     if "task" in checkpoint.about:
         raise CheckpointError(
             "this model tells classes apart; it does not answer questions", where=name, expected="a reasoning model",
-            found=f"a {checkpoint.about['task']} one", fix="leave the question away",
+            found=f"a {checkpoint.about['task']} one",
+            fix="leave the question away: `segtune predict MODEL IMAGE`, in Python `segtune.DensePredictor`",
         )  # fmt: skip
     config = ModelConfig.model_validate(checkpoint.about["model"])
     wording = ConversationConfig.model_validate(checkpoint.about["conversation"])

@@ -31,7 +31,7 @@ from segtune.engine.ema import Ema
 from segtune.engine.interrupts import Interrupts
 from segtune.engine.memory import peak_memory
 from segtune.engine.optim import optimizer_state
-from segtune.engine.processes import gather, is_first, largest, rank, world
+from segtune.engine.processes import gather, is_first, largest, rank, share_buffers, world
 from segtune.engine.progress import TrainingProgress
 from segtune.engine.schedule import Schedule
 from segtune.engine.stages import Stage
@@ -195,6 +195,7 @@ class Trainer:
     def _end_epoch(self, progress: TrainingProgress) -> None:
         """Validation, history, checkpoints; then the next epoch."""
         state, config = self.state, self.settings.train
+        share_buffers(self.model)
         epoch = state.epoch + 1
         tracker = self.task.tracker(state.tracker)
         row = self._training_row(tracker)

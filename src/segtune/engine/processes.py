@@ -184,6 +184,22 @@ def add_gradients(parameters: Sequence[nn.Parameter]) -> None:
             gradient.copy_(part.view_as(gradient))
 
 
+def share_buffers(model: nn.Module) -> None:
+    """Gives every process the first one's buffers of what trains (what a batch norm has seen in its share of an epoch).
+
+    Without it each would validate a model of its own. To be called by all of them.
+
+    Args:
+        model: The same in every process but for these buffers.
+    """
+    if world() == 1:
+        return
+    for module in model.modules():
+        if any(parameter.requires_grad for parameter in module.parameters(recurse=False)):
+            for buffer in module.buffers(recurse=False):
+                dist.broadcast(buffer, src=0)
+
+
 def _buckets(tensors: Sequence[torch.Tensor]) -> Iterator[list[torch.Tensor]]:
     """The tensors in their order, cut where the type changes or there are enough."""
     bucket: list[torch.Tensor] = []

@@ -25,7 +25,7 @@ def recompute_layers(model: nn.Module, which: str | int) -> None:
             layers, each of which saves the activations inside one layer and costs one more forward of it.
 
     Raises:
-        ConfigError: The language model has fewer layers.
+        ConfigError: The language model has fewer layers, or the model none that can be recomputed.
     """
     language = language_layers(model)
     if isinstance(which, int) and which > len(language):
@@ -34,6 +34,11 @@ def recompute_layers(model: nn.Module, which: str | int) -> None:
             expected=f"none, all, or 1 to {len(language)}", found=str(which),
         )  # fmt: skip
     layers = [module for module in model.modules() if isinstance(module, GradientCheckpointingLayer)]
+    if which == "all" and not layers:
+        raise ConfigError(
+            "this model has no layers whose activations could be computed anew", where="train.gradient_checkpointing",
+            expected="none, or an encoder that is a ViT", found="all", fix="set train.gradient_checkpointing=none",
+        )  # fmt: skip
     chosen = {"none": [], "all": layers}[which] if isinstance(which, str) else language[:which]
     for layer in layers:
         layer.gradient_checkpointing = any(layer is one for one in chosen)

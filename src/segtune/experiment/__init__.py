@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-__all__ = ["Prediction", "Predictor", "evaluate", "resume", "score", "train"]
+__all__ = ["DensePrediction", "DensePredictor", "Prediction", "Predictor", "evaluate", "resume", "score", "train"]
 
 if TYPE_CHECKING:
+    from segtune.engine.dense_predictor import DensePrediction, DensePredictor
     from segtune.engine.predictor import Prediction, Predictor
     from segtune.engine.scoring import score
     from segtune.experiment.run import resume, train
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module 'segtune.experiment' has no attribute {name!r}")
-    from segtune.engine import predictor, scoring
+    from segtune.engine import dense_predictor, predictor, scoring
     from segtune.experiment import run
     from segtune.experiment import scoring as evaluation
     from segtune.models.quiet import hide_loading_bars
@@ -29,5 +30,6 @@ def __getattr__(name: str) -> Any:
     hide_loading_bars()  # here, because the command line and the Python interface both come through this package
     return {
         "Prediction": predictor.Prediction, "Predictor": predictor.Predictor, "score": scoring.score,
+        "DensePrediction": dense_predictor.DensePrediction, "DensePredictor": dense_predictor.DensePredictor,
         "train": run.train, "resume": run.resume, "evaluate": evaluation.evaluate,
     }[name]  # fmt: skip

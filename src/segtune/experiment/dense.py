@@ -9,12 +9,14 @@ import torch
 
 from segtune.config import DenseExperimentConfig
 from segtune.core import rundir as names
+from segtune.core.files import read_json
 from segtune.core.rng import derive
 from segtune.core.rundir import RunDir
 from segtune.data.dense.loader import DenseScoringLoader, DenseTrainingLoader
 from segtune.data.dense.prepare import PreparedDense, prepare_dense_splits, training_weights
 from segtune.data.unchanged import data_facts
 from segtune.data.unchanged import require_unchanged as require_same_data
+from segtune.engine.checkpoint import ABOUT
 from segtune.engine.dense_loading import DenseLoaded, absolute_paths, build_loaded
 from segtune.engine.dense_scoring import score_dense
 from segtune.engine.dense_task import DenseTask
@@ -58,7 +60,9 @@ def open_session(config: DenseExperimentConfig, run: RunDir, data: Data) -> Sess
     run.write_json(names.DATA, data_facts(training, validation))
     _describe(config, training, validation)
     torch.manual_seed(derive(config.run.seed, "model"))  # what is new is drawn from the global generator
-    loaded = build_loaded(config.model, training.source.classes, _most_blocks(config))
+    last = run.checkpoint("last") / ABOUT  # there where a run goes on
+    resumed = read_json(last) if last.is_file() else None
+    loaded = build_loaded(config.model, training.source.classes, _most_blocks(config), resumed)
     accelerator = accelerator_for(config.train.precision)
     loaded.model.to(accelerator.device)
     recompute_layers(loaded.model, config.train.gradient_checkpointing)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from segtune.config import DenseExperimentConfig, validate_run
 from segtune.core import rundir as names
-from segtune.core.errors import SegtuneError
+from segtune.core.errors import ConfigError, SegtuneError
 from segtune.core.log import get_logger
 from segtune.core.records import Source
 from segtune.core.yaml_files import load_mapping
@@ -17,12 +18,13 @@ from segtune.data.dense.prepare import PreparedDense, prepare_dense
 from segtune.data.prepare import prepare
 from segtune.data.spec import DataSpec, is_absent
 from segtune.engine import processes
+from segtune.engine.checkpoint import MANIFEST
 from segtune.engine.config import EvalConfig
 from segtune.engine.dense_config import DenseEvalConfig
 from segtune.engine.dense_loading import is_dense, load_dense_model
 from segtune.engine.dense_scoring import score_dense
 from segtune.engine.evaluator import score_baselines
-from segtune.engine.inference import Mode
+from segtune.engine.inference import MODES, Mode
 from segtune.engine.loading import find_checkpoint, load, usual_device
 from segtune.engine.processes import from_first, is_first
 from segtune.engine.scoring import place_of_scores, require_present, score
@@ -34,7 +36,7 @@ def evaluate(
     model: str,
     data: str,
     *,
-    modes: list[Mode],
+    modes: Sequence[Mode] = MODES,
     out: Path | None = None,
     first_query_only: bool = False,
     batch_size: int = 4,
@@ -47,14 +49,14 @@ def evaluate(
     Args:
         model: A run, a checkpoint, a base.
         data: `KIND:DIR@SPLIT`.
-        modes: `generate`, `forced` or both.
+        modes: `generate`, `forced` or both; a dense model has none.
         out: Where scores, predictions and pictures go; by default the run directory, for a part of the data or
             another checkpoint than the best a folder in it, and the current directory where there is no run.
         first_query_only: Score one query per record, as some papers do.
         batch_size: Images per batch.
         limit: Only so many images.
         overlays: So many pictures.
-        inference: Views and windows of a dense model, which has no modes and no queries.
+        inference: Views and windows, of dense models alone.
 
     Returns:
         One scores document per mode; of a dense model one.
@@ -63,20 +65,20 @@ def evaluate(
         SegtuneError: The model or the data cannot be used.
     """
     processes.join()
-    checkpoint = find_checkpoint(
-        model
-    )  # a wrong name is told before the images are read, and a wrong dataset before the model is
+    # a wrong name is told before the images are read, and a wrong dataset before the model is
+    checkpoint = find_checkpoint(model)
     require_present(data)
     if is_dense(checkpoint):
         inference = (inference or DenseEvalConfig()).model_copy(update={"batch_size": batch_size, "overlays": overlays})
         return [_evaluate_dense(model, data, inference, out, limit)]
+    _refuse_views(inference, model)
     prepared = from_first(lambda: prepare(data, DataConfig(train=data), limit=limit, first_query_only=first_query_only))
     loaded = load(model)
     loaded.model.to(usual_device())
     out = out or place_of_scores(model, limit, first_query_only)
     settings = EvalConfig(batch_size=batch_size, overlays=overlays, max_new_tokens=loaded.max_new_tokens)
     documents = score(
-        loaded, prepared, out, settings, modes,
+        loaded, prepared, out, settings, list(modes),
         baselines=score_baselines(prepared.source, _training_source(model)) if is_first() else {},
         first_query_only=first_query_only, deviations=() if limit is None else (f"first_{limit}_images",),
     )  # fmt: skip
@@ -88,20 +90,35 @@ def _evaluate_dense(
     model: str, data: str, config: DenseEvalConfig, out: Path | None, limit: int | None
 ) -> dict[str, Any]:
     """Scores a dense model by `segtune-dense-1`."""
-    settings = _dense_data(model) or DenseDataConfig(train=data)
+    own = _dense_data(model)
+    settings = own or DenseDataConfig(train=data)
     prepared = from_first(lambda: prepare_dense(data, settings.model_copy(update={"root": None}), max_images=limit))
     loaded = load_dense_model(model)
     loaded.model.to(usual_device())
     out = out or place_of_scores(model, limit, first_query_only=False)
     cut = () if limit is None else (f"first_{limit}_images",)
-    document = score_dense(loaded, prepared, out, config, training=_training_data(settings), deviations=cut)
+    training = None if own is None else _training_data(own)
+    document = score_dense(loaded, prepared, out, config, training=training, deviations=cut)
     _log.info("scores and predictions are in %s", out)
     return document
 
 
+def _refuse_views(inference: DenseEvalConfig | None, model: str) -> None:
+    """What a model does not do is told, not left out in silence."""
+    usual = DenseEvalConfig()
+    if inference is not None and (inference.tta != usual.tta or inference.window is not None):
+        raise ConfigError(
+            "a model that answers questions has no views and no windows", where=model, expected="a dense model",
+            fix="leave --flip, --scales and --window away",
+        )  # fmt: skip
+
+
 def _dense_data(model: str) -> DenseDataConfig | None:
-    """The data settings of a run, which say what its classes are made of; None where the model is no run."""
-    place = Path(model.partition("@")[0]) / names.CONFIG
+    """The data settings of a run, which say what its classes are made of; None where the model is of no run."""
+    place = Path(model.partition("@")[0])
+    if not (place / names.CONFIG).is_file() and (place / MANIFEST).is_file():
+        place = place.resolve().parent.parent  # a checkpoint that lies in its run
+    place /= names.CONFIG
     if not place.is_file():
         return None
     config = validate_run(load_mapping(place), where=str(place))

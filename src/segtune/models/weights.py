@@ -6,14 +6,14 @@ Both come through transformers' own `from_pretrained`, the tiny embedded ones an
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from transformers import AutoProcessor, LlavaForConditionalGeneration, SamImageProcessorPil, SamModel
 
 from segtune.core.errors import CheckpointError
@@ -248,7 +248,7 @@ def _load_bridge(module: nn.Module, prefix: str, bridge: dict[str, torch.Tensor]
     module.load_state_dict(state)
 
 
-def fingerprint(model: nn.Module, trained: Collection[str] | None = None) -> str:
+def fingerprint(model: nn.Module, trained: Collection[str] | None = None, *, buffers: bool = False) -> str:
     """A short digest of the weights that do not train: says which base a checkpoint belongs to.
 
     The bridge is left out: a checkpoint holds it, and a base that has none gets a fresh one each time.
@@ -259,13 +259,15 @@ def fingerprint(model: nn.Module, trained: Collection[str] | None = None) -> str
     Args:
         model: The model.
         trained: Names of the parameters that train in any stage; None for those that train now.
+        buffers: Whether what a frozen batch norm has seen counts too: it decides answers as weights do.
     """
     digest = hashlib.sha256()
-    frozen = {
+    frozen: dict[str, Tensor] = {
         canonical_name(name): p
         for name, p in model.named_parameters()
         if (not p.requires_grad if trained is None else name not in trained) and component_of(name) not in BRIDGE
     }
+    frozen |= _resting_buffers(model, frozen) if buffers else {}
     for name in sorted(frozen):
         flat = frozen[name].detach().flatten()
         digest.update(f"{name} {tuple(frozen[name].shape)} ".encode())
@@ -273,3 +275,15 @@ def fingerprint(model: nn.Module, trained: Collection[str] | None = None) -> str
             sample = flat[torch.linspace(0, flat.numel() - 1, min(16, flat.numel())).long().to(flat.device)]
             digest.update(sample.float().cpu().numpy().tobytes())
     return digest.hexdigest()[:16]
+
+
+def _resting_buffers(model: nn.Module, frozen: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Lasting buffers of modules of whose parameters none trains: those that no checkpoint holds."""
+    resting = {id(parameter) for parameter in frozen.values()}
+    found: dict[str, Tensor] = {}
+    for path, module in model.named_modules():
+        if all(id(parameter) in resting for parameter in module.parameters(recurse=False)):
+            lasting = module._buffers.keys() - module._non_persistent_buffers_set
+            place = f"{path}." if path else ""
+            found |= {canonical_name(place + n): b for n, b in module.named_buffers(recurse=False) if n in lasting}
+    return found

@@ -194,18 +194,19 @@ def require_fitting_size(family: Family, config: Any, size: tuple[int, int], whe
         where: The encoder's name, for the message.
 
     Raises:
-        ConfigError: Height or width is no multiple of what it must be, or smaller than the coarsest stride; the
-            nearest sizes that fit are named.
+        ConfigError: Height or width is no multiple of what it must be, smaller than the coarsest stride, or both are
+            no larger (see `_with_room`); the nearest sizes that fit are named.
     """
     step, least = _steps(family, config)
-    if all(side % step == 0 and side >= least for side in size):
+    if all(side % step == 0 and side >= least for side in size) and _with_room(family, config, *size) == tuple(size):
         return
     below, above = ([max(least, side + extra - (side + extra) % step) for side in size] for extra in (0, step - 1))
-    near = list(dict.fromkeys(f"[{height}, {width}]" for height, width in (below, above)))
+    roomy = (_with_room(family, config, *each) for each in (below, above))
+    near = list(dict.fromkeys(f"[{height}, {width}]" for height, width in roomy))
     raise ConfigError(
         f"the encoder {where} cannot see images of this size", where="model.image_size",
-        expected=f"height and width that are multiples of {step}, at least {least}", found=f"[{size[0]}, {size[1]}]",
-        fix=f"the nearest that fit: {' or '.join(near)}",
+        expected=f"height and width that are multiples of {step}, at least {least} and one of them more",
+        found=f"[{size[0]}, {size[1]}]", fix=f"the nearest that fit: {' or '.join(near)}",
     )  # fmt: skip
 
 
@@ -222,7 +223,16 @@ def fitting_size(family: Family, config: Any, size: tuple[float, float]) -> tupl
     """
     step, least = _steps(family, config)
     height, width = (max(least, step * math.floor(side / step + 0.5)) for side in size)
-    return height, width
+    return _with_room(family, config, height, width)
+
+
+def _with_room(family: Family, config: Any, height: int, width: int) -> tuple[int, int]:
+    """The size, made wider where the coarsest map would be a single position.
+
+    Of one image a batch norm in training mode could not be computed from it, nor a group norm of one channel a group.
+    """
+    step, least = _steps(family, config)
+    return height, (least + step if height <= least and width <= least else width)
 
 
 def _steps(family: Family, config: Any) -> tuple[int, int]:
