@@ -125,7 +125,7 @@ def test_a_plateau_lowers_the_rate_by_what_the_history_says(watched: Path) -> No
 
 
 STAGES = (
-    "train.epochs=4", "train.best=val_loss", "train.ema=0.9",
+    "train.epochs=4", "train.best=val_loss", "train.ema=0.9", "optim.rates={mask_decoder: 2e-3}",
     "train.stages=[{epochs: 1, train: {llm: frozen, mask_decoder: frozen}, name: projection},"
     " {epochs: 2, train: {mask_decoder: frozen}, lr_factor: 0.5, optim: {schedule: constant, warmup_steps: 0}},"
     " {epochs: null, lr_factor: 0.1}]",

@@ -93,7 +93,7 @@ def _image(spec: DataSpec) -> str:
 
     place = None if spec.directory is None else spec.directory / spec.split
     found = (path for path in sorted(place.rglob("*")) if path.suffix.lower() in SUFFIXES) if place else iter(())
-    first = next((path for path in found if "masks" not in path.parts), None)
+    first = next((path for path in found if place is None or "masks" not in path.relative_to(place).parts), None)
     return "IMAGE.jpg" if first is None else shlex.quote(str(first))
 
 

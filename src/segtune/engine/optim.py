@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -19,15 +19,20 @@ _MOMENTS = ("exp_avg", "exp_avg_sq", "state1", "state2")
 """Fields of the state that have the parameter's shape: PyTorch's names, then those of bitsandbytes."""
 
 
-def build_optimizer(model: nn.Module, config: OptimConfig) -> torch.optim.Optimizer:
+def build_optimizer(model: nn.Module, config: OptimConfig, resting: Collection[str] = ()) -> torch.optim.Optimizer:
     """AdamW over the parameters that train; vectors (biases, norms, `<SEG>` rows) get no weight decay.
 
     Each group of parameters has a `share`, its peak rate over `optim.lr`, by which `set_rate` sets its rate.
 
+    Args:
+        model: With everything that trains marked so.
+        config: The optimiser and its numbers.
+        resting: As in `rate_shares`.
+
     Raises:
         ConfigError: `optim.rates` names what does not train, or the optimiser is not installed.
     """
-    shares = rate_shares(model, config)
+    shares = rate_shares(model, config, resting)
     trained = [(name, component_of(name), p) for name, p in model.named_parameters() if p.requires_grad]
     spared = {name for name, component, p in trained if p.ndim <= 1 or component == "seg_token"}
     groups = [
@@ -43,15 +48,20 @@ def build_optimizer(model: nn.Module, config: OptimConfig) -> torch.optim.Optimi
     return optimizer_class(config.name)([g for g in groups if g["params"]], lr=config.lr, betas=config.betas)
 
 
-def rate_shares(model: nn.Module, config: OptimConfig) -> dict[str, float]:
+def rate_shares(model: nn.Module, config: OptimConfig, resting: Collection[str] = ()) -> dict[str, float]:
     """The peak rate of each component that trains, as a share of `optim.lr`.
+
+    Args:
+        model: With everything that trains marked so.
+        config: Its `lr` and `rates`.
+        resting: Components that train in other stages of the run: a rate for them is no mistake.
 
     Raises:
         ConfigError: `optim.rates` names no component, or one that does not train; the nearest is named.
     """
     trained = list(dict.fromkeys(component_of(name) for name, p in model.named_parameters() if p.requires_grad))
     for name in config.rates:
-        if name not in trained:
+        if name not in trained and name not in resting:
             near = nearest(name, trained, 1)
             raise ConfigError(
                 "a learning rate for what does not train", where=f"optim.rates.{name}", expected=", ".join(trained),

@@ -138,7 +138,7 @@ def _open(config: AnyConfig, run: RunDir, data: Any) -> Session:
     stages = plan(config.train, config.optim)
     for stage in stages:  # for its refusals: a stage that cannot be is told before the first one begins
         session.enter_stage(stage)
-        rate_shares(session.model, stage.optim)
+        rate_shares(session.model, stage.optim, session.components)
     session.enter_stage(stages[0])
     rows = table(session.model)
     run.write_json(names.PARAMETERS, table_dict(rows))
@@ -171,7 +171,7 @@ def _fit(
     while not state.is_over(config.train):
         stage = stages[state.stage]
         _enter(session, stage, len(stages))
-        optimizer = build_optimizer(session.model, stage.optim)
+        optimizer = build_optimizer(session.model, stage.optim, session.components)
         ema = Ema(session.model, config.train.ema) if config.train.ema else None
         if checkpoint is not None and optimizer_tensors is not None and stage.index == begun:
             load_optimizer_state(session.model, optimizer, optimizer_tensors, str(checkpoint.path))

@@ -17,6 +17,7 @@ from segtune.engine.loop import ScoredBatches, TrainingBatches
 from segtune.engine.processes import is_first
 from segtune.engine.stages import Stage
 from segtune.engine.task import Task
+from segtune.models.trainable import component_of
 
 
 @dataclass(slots=True)
@@ -52,6 +53,11 @@ class Session:
     enter_stage: Callable[[Stage], None]
     score: Callable[[Path, int], None]
     export: Callable[[Path], None]
+
+    @property
+    def components(self) -> frozenset[str]:
+        """The components of which something trains in any stage."""
+        return frozenset(component_of(name) for name in self.trained)
 
 
 def say(text: str) -> None:
