@@ -1,6 +1,7 @@
 """Terse attribute phrases: the telegraphic language that the base model is pretrained on.
 
-The grammar has content words of its own, which the questions of the embedded dataset never use:
+The grammar shares its names of colours and shapes with the questions of the embedded dataset; its other content words
+are its own, and the questions never use them:
 
     attribute   [the] [large|small] [plain|striped|dotted|checked] [COLOUR] (SHAPE | thing)
     extreme     [the] (westmost|eastmost|northmost|southmost|largest|smallest) (GROUP | thing)

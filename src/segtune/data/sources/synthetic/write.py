@@ -23,7 +23,7 @@ from segtune.data.sources.synthetic.questions import KINDS, questions
 from segtune.data.sources.synthetic.scene import Scene, SceneQuery, draw_scene, scene_rng
 from segtune.ops.masks import PolygonShape
 
-VERSION = 3
+VERSION = 4
 """Raised whenever the same arguments would draw something else."""
 
 Polygons = dict[int, list[PolygonShape]]
