@@ -46,6 +46,7 @@ from segtune.engine.memory import peak_memory
 from segtune.engine.optim import build_optimizer
 from segtune.engine.recompute import enter_training, recompute_layers
 from segtune.engine.step import train_step
+from segtune.losses.terms import ReasoningObjective
 from segtune.models.config import Bits
 from segtune.models.quantize import require_bitsandbytes
 from segtune.models.reasoning import ReasoningSegmenter
@@ -143,8 +144,8 @@ def measure(case: Case, device: torch.device, steps: int) -> dict[str, Any]:
     for _ in range(WARM_UP + steps):
         started = time.perf_counter()
         report = train_step(
-            model, [batch], optimizer, rate=recipe.optim.lr, clip=recipe.optim.clip, losses=recipe.losses,
-            seg_id=model.seg_id, accelerator=accelerator, observe=lambda *_: None,
+            model, [batch], optimizer, rate=recipe.optim.lr, clip=recipe.optim.clip,
+            objective=ReasoningObjective(recipe.losses, model.seg_id), accelerator=accelerator, observe=lambda *_: None,
         )  # fmt: skip
         losses.append(float(report.terms["loss"]))  # reading it waits for the device
         seconds.append(time.perf_counter() - started)

@@ -14,6 +14,7 @@ from segtune.engine.loading import NOTHING_TRAINS, folded
 from segtune.engine.optim import build_optimizer
 from segtune.engine.step import train_step
 from segtune.losses.config import LossConfig
+from segtune.losses.terms import ReasoningObjective
 from segtune.models.adapters import adapter_state, load_adapter_state, merge_adapters
 from segtune.models.config import LoraSettings, TrainSettings
 from segtune.models.trainable import component_of, train_mode
@@ -26,8 +27,8 @@ def _step(loaded) -> None:
     train_mode(loaded.model)
     optimizer = build_optimizer(loaded.model, OptimConfig(lr=1e-2))
     report = train_step(
-        loaded.model, [batch_of(loaded, groups(2))], optimizer, rate=1e-2, clip=1.0, losses=LossConfig(),
-        seg_id=loaded.model.seg_id, accelerator=Accelerator(cpu=True), observe=lambda *_: None,
+        loaded.model, [batch_of(loaded, groups(2))], optimizer, rate=1e-2, clip=1.0,
+        objective=ReasoningObjective(LossConfig(), loaded.model.seg_id), accelerator=Accelerator(cpu=True), observe=lambda *_: None,
     )  # fmt: skip
     assert not report.skipped
     loaded.model.eval()

@@ -29,6 +29,7 @@ from segtune.engine.loading import Loaded, build, export_base, load
 from segtune.engine.optim import build_optimizer
 from segtune.engine.step import train_step
 from segtune.losses.config import LossConfig
+from segtune.losses.terms import ReasoningObjective
 from segtune.models.config import ModelConfig
 from segtune.models.quantize import bits_of
 from segtune.models.trainable import component_of, train_mode
@@ -105,7 +106,7 @@ def _train(loaded: Loaded, steps: int) -> list[float]:
     losses = []
     for _ in range(steps):
         report = train_step(
-            loaded.model, [batch], optimizer, rate=5e-3, clip=1.0, losses=LossConfig(), seg_id=loaded.model.seg_id,
+            loaded.model, [batch], optimizer, rate=5e-3, clip=1.0, objective=ReasoningObjective(LossConfig(), loaded.model.seg_id),
             accelerator=Accelerator(cpu=True), observe=lambda *_: None,
         )  # fmt: skip
         losses.append(float(report.terms["loss"]))

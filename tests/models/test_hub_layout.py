@@ -19,6 +19,7 @@ from segtune.engine.optim import build_optimizer
 from segtune.engine.predictor import Predictor
 from segtune.engine.step import train_step
 from segtune.losses.config import LossConfig
+from segtune.losses.terms import ReasoningObjective
 from segtune.models.config import ModelConfig
 from segtune.models.trainable import train_mode
 
@@ -102,7 +103,7 @@ def test_a_step_a_checkpoint_and_a_prediction(hub, tmp_path, mask_features):
     train_mode(loaded.model)
     report = train_step(
         loaded.model, [batch_of(loaded, groups(2))], build_optimizer(loaded.model, OptimConfig()), rate=1e-2, clip=1.0,
-        losses=LossConfig(), seg_id=loaded.model.seg_id, accelerator=Accelerator(cpu=True), observe=lambda *_: None,
+        objective=ReasoningObjective(LossConfig(), loaded.model.seg_id), accelerator=Accelerator(cpu=True), observe=lambda *_: None,
     )  # fmt: skip
     assert not report.skipped
     loaded.model.eval()

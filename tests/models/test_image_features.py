@@ -13,7 +13,8 @@ from segtune.core.records import Example, Group, Query
 from segtune.data.collate import Collate
 from segtune.engine.inference import answer_batch
 from segtune.losses.config import LossConfig
-from segtune.losses.terms import count, loss_sums, weighted_total
+from segtune.losses.objective import weighted_total
+from segtune.losses.terms import ReasoningObjective
 
 CLOSE = {"rtol": 1e-4, "atol": 1e-4}
 
@@ -68,9 +69,8 @@ def test_shared_features_need_no_second_encoder():
     assert not any("sam.vision_encoder" in name for name in names)
     batch = batch_of(loaded, groups(1))
     assert batch.images.mask_pixels is None
-    weighted_total(
-        loss_sums(loaded.model(batch), batch, LossConfig(ce=0)), count(batch, loaded.model.seg_id), LossConfig(ce=0)
-    ).backward()
+    objective = ReasoningObjective(LossConfig(ce=0), loaded.model.seg_id)
+    weighted_total(objective.sums(loaded.model(batch), batch), objective.weights, objective.counts(batch)).backward()
     for name, parameter in loaded.model.connector.named_parameters():
         assert parameter.grad is not None, name
         assert float(parameter.grad.abs().max()) > 0, name
@@ -79,8 +79,9 @@ def test_shared_features_need_no_second_encoder():
 def test_the_mask_loss_reaches_the_language_model():
     loaded = tiny_loaded()
     batch, only_masks = batch_of(loaded, groups(1)), LossConfig(ce=0)
-    loss = loss_sums(loaded.model(batch), batch, only_masks)
-    weighted_total(loss, count(batch, loaded.model.seg_id), only_masks).backward()
+    objective = ReasoningObjective(only_masks, loaded.model.seg_id)
+    loss = objective.sums(loaded.model(batch), batch)
+    weighted_total(loss, objective.weights, objective.counts(batch)).backward()
     reached = [n for n, p in loaded.model.named_parameters() if "lora_B" in n and p.grad.abs().max() > 0]
     # queries and values of the last layer act on the state that predicts <SEG>, as those of the first do
     assert any("layers.0." in name for name in reached)

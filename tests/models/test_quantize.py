@@ -18,6 +18,7 @@ from segtune.engine.loading import Loaded, build, export_base, load
 from segtune.engine.optim import build_optimizer
 from segtune.engine.step import train_step
 from segtune.losses.config import LossConfig
+from segtune.losses.terms import ReasoningObjective
 from segtune.models import quantize
 from segtune.models.config import TrainSettings
 from segtune.models.quantize import bits_of, dequantize, logical_size, stored_bytes
@@ -35,7 +36,7 @@ def _train(loaded: Loaded, steps: int, rate: float = 5e-3) -> list[float]:
     losses = []
     for _ in range(steps):
         report = train_step(
-            loaded.model, [batch], optimizer, rate=rate, clip=1.0, losses=LossConfig(), seg_id=loaded.model.seg_id,
+            loaded.model, [batch], optimizer, rate=rate, clip=1.0, objective=ReasoningObjective(LossConfig(), loaded.model.seg_id),
             accelerator=Accelerator(cpu=True), observe=lambda *_: None,
         )  # fmt: skip
         assert not report.skipped

@@ -21,7 +21,8 @@ from segtune.engine.inference import answer_batch
 from segtune.engine.loading import Loaded
 from segtune.engine.predictor import Predictor
 from segtune.losses.config import LossConfig
-from segtune.losses.terms import count, loss_sums, weighted_total
+from segtune.losses.objective import weighted_total
+from segtune.losses.terms import ReasoningObjective
 from segtune.models.trainable import train_mode
 from segtune.ops.geometry import to_original
 
@@ -247,7 +248,8 @@ def test_an_image_is_encoded_once_whatever_is_asked(mask_features, how):
         if how == "training step":
             train_mode(model)
             output = model(batch)
-            weighted_total(loss_sums(output, batch, LossConfig()), count(batch, model.seg_id), LossConfig()).backward()
+            objective = ReasoningObjective(LossConfig(), model.seg_id)
+            weighted_total(objective.sums(output, batch), objective.weights, objective.counts(batch)).backward()
         else:
             answer_batch(model, batch, loaded.conversation, how, max_new_tokens=5)
     assert len(seen) == 6
