@@ -28,7 +28,8 @@ def _step(loaded) -> None:
     optimizer = build_optimizer(loaded.model, OptimConfig(lr=1e-2))
     report = train_step(
         loaded.model, [batch_of(loaded, groups(2))], optimizer, rate=1e-2, clip=1.0,
-        objective=ReasoningObjective(LossConfig(), loaded.model.seg_id), accelerator=Accelerator(cpu=True), observe=lambda *_: None,
+        objective=ReasoningObjective(LossConfig(), loaded.model.seg_id), accelerator=Accelerator(cpu=True),
+        observe=lambda *_: None,
     )  # fmt: skip
     assert not report.skipped
     loaded.model.eval()

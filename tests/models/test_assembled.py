@@ -106,7 +106,8 @@ def _train(loaded: Loaded, steps: int) -> list[float]:
     losses = []
     for _ in range(steps):
         report = train_step(
-            loaded.model, [batch], optimizer, rate=5e-3, clip=1.0, objective=ReasoningObjective(LossConfig(), loaded.model.seg_id),
+            loaded.model, [batch], optimizer, rate=5e-3, clip=1.0,
+            objective=ReasoningObjective(LossConfig(), loaded.model.seg_id),
             accelerator=Accelerator(cpu=True), observe=lambda *_: None,
         )  # fmt: skip
         losses.append(float(report.terms["loss"]))

@@ -103,7 +103,8 @@ def test_a_step_a_checkpoint_and_a_prediction(hub, tmp_path, mask_features):
     train_mode(loaded.model)
     report = train_step(
         loaded.model, [batch_of(loaded, groups(2))], build_optimizer(loaded.model, OptimConfig()), rate=1e-2, clip=1.0,
-        objective=ReasoningObjective(LossConfig(), loaded.model.seg_id), accelerator=Accelerator(cpu=True), observe=lambda *_: None,
+        objective=ReasoningObjective(LossConfig(), loaded.model.seg_id), accelerator=Accelerator(cpu=True),
+        observe=lambda *_: None,
     )  # fmt: skip
     assert not report.skipped
     loaded.model.eval()

@@ -36,7 +36,8 @@ def _train(loaded: Loaded, steps: int, rate: float = 5e-3) -> list[float]:
     losses = []
     for _ in range(steps):
         report = train_step(
-            loaded.model, [batch], optimizer, rate=rate, clip=1.0, objective=ReasoningObjective(LossConfig(), loaded.model.seg_id),
+            loaded.model, [batch], optimizer, rate=rate, clip=1.0,
+            objective=ReasoningObjective(LossConfig(), loaded.model.seg_id),
             accelerator=Accelerator(cpu=True), observe=lambda *_: None,
         )  # fmt: skip
         assert not report.skipped
