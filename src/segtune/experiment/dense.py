@@ -58,7 +58,6 @@ def open_session(config: DenseExperimentConfig, run: RunDir, data: Data) -> Sess
     training, validation = data
     weights = training_weights(training, config.data)
     run.write_json(names.DATA, data_facts(training, validation))
-    _describe(config, training, validation)
     torch.manual_seed(derive(config.run.seed, "model"))  # what is new is drawn from the global generator
     last = run.checkpoint("last") / ABOUT  # there where a run goes on
     resumed = read_json(last) if last.is_file() else None
@@ -83,6 +82,7 @@ def open_session(config: DenseExperimentConfig, run: RunDir, data: Data) -> Sess
     return Session(
         config, run, loaded.model, loaded.about(), loaded.fingerprint, loaded.trained, accelerator,
         DenseTask(loaded.model, objective, loaded.foreground), batches, scored,
+        describe=partial(_describe, config, training, validation),
         enter_stage=partial(_enter_stage, loaded), score=partial(_score, config, loaded, training, validation),
         export=lambda directory: loaded.model.encoder.save(directory),
     )  # fmt: skip

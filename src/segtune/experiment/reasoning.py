@@ -67,7 +67,6 @@ def open_session(config: ExperimentConfig, run: RunDir, data: Data) -> Session:
     recompute_layers(loaded.model, config.train.gradient_checkpointing)
     require_float32(loaded.model, config.train.precision)
     run.write_json(names.DATA, data_facts(training, validation))
-    _describe(config, training, validation)
     pad_id = loaded.conversation.tokenizer.pad_token_id
     batches = TrainingLoader(
         training.source, loaded.transform, _draw(config, loaded), batch_size=config.train.batch_size, pad_id=pad_id,
@@ -80,6 +79,7 @@ def open_session(config: ExperimentConfig, run: RunDir, data: Data) -> Session:
     task = ReasoningTask(loaded.model, loaded.conversation, config.losses, config.train, config.eval)
     return Session(
         config, run, loaded.model, loaded.about(), loaded.fingerprint, trained, accelerator, task, batches, scored,
+        describe=lambda: _describe(config, training, validation),
         enter_stage=lambda stage: _enter_stage(loaded, stage),
         score=lambda out, overlays: _score(config, loaded, training, validation, out, overlays),
         export=lambda directory: export_base(loaded, directory),

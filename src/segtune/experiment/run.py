@@ -145,6 +145,7 @@ def _open(config: AnyConfig, run: RunDir, data: Any) -> Session:
     say(f"run directory: {run.path}")
     if len(stages) == 1:
         say(render_table(rows))
+    session.describe()
     return session
 
 

@@ -35,6 +35,7 @@ class Session:
         task: Losses and metrics.
         training: Batches for training.
         validation: Batches for validation, or None.
+        describe: Says what the data are, and what of them is left out.
         enter_stage: Declares what trains in a stage, and asserts it.
         score: Scores the model as it stands on the validation data, into a folder, with so many pictures.
         export: Writes the model to a folder as a start for other runs.
@@ -50,6 +51,7 @@ class Session:
     task: Task
     training: TrainingBatches
     validation: ScoredBatches | None
+    describe: Callable[[], None]
     enter_stage: Callable[[Stage], None]
     score: Callable[[Path, int], None]
     export: Callable[[Path], None]
