@@ -28,7 +28,7 @@ HELD = {
 }
 """How the frozen weights are held; what trains has 32 bits in all of them, the language model trains by LoRA."""
 
-EPOCHS = {"encoder": 70, "shared": 110}
+EPOCHS = {"encoder": 70, "shared": 165}
 """Of one step each. The connector of shared features begins with nothing, but a step of it costs a third."""
 
 
