@@ -116,6 +116,7 @@ class _Whole:
         self.logits, self.size = logits, (logits.shape[-2], logits.shape[-1])
 
     def rows(self, first: int, last: int) -> Tensor:
+        """Float32 `[K, last - first, w]`, a view of the logits."""
         return self.logits[:, first:last]
 
 
