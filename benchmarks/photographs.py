@@ -1,9 +1,11 @@
-"""How well does a recipe of dense segmentation learn real photographs? Runs it and keeps its scores.
+"""How well does a small model learn real photographs? Runs a recipe on them and keeps its scores.
 
-    python benchmarks/dense.py camvid --root DIR --out benchmarks/results/camvid.json
+    python benchmarks/photographs.py street --root DIR --out benchmarks/results/street.json
+    python benchmarks/photographs.py camvid --root DIR --out benchmarks/results/camvid.json
 
-DIR holds `train/` and `val/` with `images/` and `masks/`, and `classes.json`. The scores stand beside the trivial
-baselines and with the time that training and validation took.
+For a recipe with questions DIR holds `train/` and `val/` in the ReasonSeg layout, for a dense one both with `images/`
+and `masks/` in them and `classes.json` beside. The scores stand beside the trivial baselines and with the time that
+training and validation took.
 """
 
 from __future__ import annotations
@@ -21,17 +23,17 @@ from segtune.core.environment import describe
 from segtune.core.rundir import RunDir
 from segtune.reports.summary import evaluation_lines
 
-KEYS = ("val_loss", "val_mIoU", "val_foreground_dice")
+KEYS = ("val_loss", "val_gIoU", "val_generate_gIoU", "val_mIoU", "val_foreground_dice")
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Trains, prints the scores, writes them."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("recipe", help="a dense recipe")
+    parser.add_argument("recipe", help="a recipe whose data.root is asked for")
     parser.add_argument("--root", required=True, help="the dataset's directory")
     parser.add_argument("--out", type=Path)
     parser.add_argument("overrides", nargs="*", help="key=value settings over the recipe's")
-    options = parser.parse_args(arguments)
+    options = parser.parse_intermixed_args(arguments)  # overrides may stand behind the options
     started = time.perf_counter()
     config = load_recipe(options.recipe, [f"data.root={options.root}", *options.overrides])
     run = experiment.train(config)
@@ -45,7 +47,7 @@ def main(arguments: list[str] | None = None) -> int:
         "minutes_of_training_steps": round(sum(row["epoch_time"] for row in history["train"]) / 60, 1),
         "recipe": options.recipe,
         "parameters": run.read_json("parameters.json")["total"],
-        "curve": [{k: row.get(k) for k in ("epoch", *KEYS) if k in row} for row in history["val"]],
+        "curve": [{k: row[k] for k in ("epoch", *KEYS) if k in row} for row in history["val"]],
         "scores": [RunDir(run.path).read_json(path.name) for path in sorted(run.path.glob("eval_*.json"))],
     }
     if options.out:
