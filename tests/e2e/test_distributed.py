@@ -145,7 +145,7 @@ def test_a_bad_setting_is_told_once(workplace: Path) -> None:
 @pytest.mark.parametrize(
     ("module", "name", "call", "told"),
     [
-        ("experiment", "build", 1, "error: process 1: photo.jpg: cannot be read"),
+        ("experiment.reasoning", "build", 1, "error: process 1: photo.jpg: cannot be read"),
         ("engine.loop", "train_step", 2, "error: photo.jpg: cannot be read"),
     ],
 )
