@@ -483,7 +483,7 @@ def test_other_classes_are_refused_by_name(both: Path) -> None:
     ("settings", "words"),
     [
         (["model.unfreeze=99"], ["unfreeze=99", "4 blocks"]),
-        (["train.stages=[{epochs: 1}, {epochs: 1, unfreeze: 5}]"], ["unfreeze=5", "4 blocks"]),
+        (["train.stages=[{epochs: 1}, {epochs: 1, unfreeze: 5}]"], ["train.stages, stage-2: unfreeze=5", "4 blocks"]),
         (["train.stages=[{epochs: 2, train: {llm: frozen}}]"], ["train.stages[0].train", "reasoning"]),
         (["train.stages=[{epochs: 2, optim: {rates: {encodr: 1}}}]"], ["encodr", "did you mean encoder"]),
         (["model.binary_classes=[reed]"], ["no class 'reed'", "did you mean 'red'"]),

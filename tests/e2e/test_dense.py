@@ -251,7 +251,7 @@ def test_a_class_without_pixels_that_needs_a_weight(tmp_path: Path, monkeypatch,
     ("setting", "texts"),
     [
         ("model.unfreeze=9", ["unfreeze=9", "the encoder has 4 blocks"]),
-        ("train.stages=[{epochs: 1, unfreeze: 9}]", ["unfreeze=9", "the encoder has 4 blocks"]),
+        ("train.stages=[{epochs: 1, unfreeze: 9}]", ["train.stages, stage-1: unfreeze=9", "the encoder has 4 blocks"]),
         ("train.stages=[{epochs: 1, unfrees: 1}]", ["unfrees: no such key", "did you mean train.stages.unfreeze?"]),
         ("train.stages=[{epochs: 2}]", ["2 epochs in all", "epochs=1"]),
         ("model.encodr=a", ["model.encodr: no such key", "did you mean model.encoder?"]),
@@ -283,6 +283,8 @@ def test_what_only_the_other_kind_of_model_can(dense: Trained, workplace: Path, 
     fails(3, ["predict", base, IMAGE, *out], "answers questions", "fix: give a question")
     fails(2, ["predict", base, IMAGE, "the red one", "--flip", *out], "--flip", "dense models")
     fails(2, ["evaluate", base, "--data", "shapes@val", "--flip", *out], "no views and no windows")
+    for words in (["--mode", "forced"], ["--first-query-only"]):
+        fails(2, ["evaluate", dense.run, "--data", "shapes@val", *words, *out], "no modes and no first query")
     fails(2, ["predict", dense.run, IMAGE, "--layer", "decoder", *out], "--layer is the layer of --heat")
     fails(3, ["evaluate", dense.run, "--data", "masks:photos@val", *out], "other classes than the model")
     assert not (tmp_path / "out").exists()

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from segtune.config import DenseExperimentConfig
 from segtune.core import rundir as names
+from segtune.core.errors import ConfigError
 from segtune.core.files import read_json
 from segtune.core.rng import derive
 from segtune.core.rundir import RunDir
@@ -61,7 +65,7 @@ def open_session(config: DenseExperimentConfig, run: RunDir, data: Data) -> Sess
     torch.manual_seed(derive(config.run.seed, "model"))  # what is new is drawn from the global generator
     last = run.checkpoint("last") / ABOUT  # there where a run goes on
     resumed = read_json(last) if last.is_file() else None
-    loaded = build_loaded(config.model, training.source.classes, _most_blocks(config), resumed)
+    loaded = _build(config, training.source.classes, resumed)
     accelerator = accelerator_for(config.train.precision)
     loaded.model.to(accelerator.device)
     recompute_layers(loaded.model, config.train.gradient_checkpointing)
@@ -83,26 +87,47 @@ def open_session(config: DenseExperimentConfig, run: RunDir, data: Data) -> Sess
         config, run, loaded.model, loaded.about(), loaded.fingerprint, loaded.trained, accelerator,
         DenseTask(loaded.model, objective, loaded.foreground), batches, scored,
         describe=partial(_describe, config, training, validation),
-        enter_stage=partial(_enter_stage, loaded), score=partial(_score, config, loaded, training, validation),
+        enter_stage=partial(_enter_stage, config, loaded), score=partial(_score, config, loaded, training, validation),
         export=lambda directory: loaded.model.encoder.save(directory),
     )  # fmt: skip
 
 
-def _most_blocks(config: DenseExperimentConfig) -> Blocks:
-    """The most of the encoder that trains in any stage: what checkpoints have to hold."""
-    wanted = [
-        config.model.unfreeze if stage.unfreeze is None else stage.unfreeze
-        for stage in plan(config.train, config.optim)
-    ]
-    return "all" if "all" in wanted else max(int(blocks) for blocks in wanted)
+def _build(config: DenseExperimentConfig, classes: tuple[str, ...], resumed: dict[str, Any] | None) -> DenseLoaded:
+    """The model with the most of its encoder that trains in any stage: what checkpoints have to hold.
+
+    Raises:
+        ConfigError: Among others, a stage asks for more blocks than there are; it is told by its name.
+    """
+    stages = plan(config.train, config.optim)
+    largest = max(stages, key=lambda stage: float("inf" if _blocks(config, stage) == "all" else _blocks(config, stage)))
+    with _told_by_name(config, largest):
+        return build_loaded(config.model, classes, _blocks(config, largest), resumed)
 
 
-def _enter_stage(loaded: DenseLoaded, stage: Stage) -> None:
+def _blocks(config: DenseExperimentConfig, stage: Stage) -> Blocks:
+    """How much of the encoder trains in a stage."""
+    return config.model.unfreeze if stage.unfreeze is None else stage.unfreeze
+
+
+def _enter_stage(config: DenseExperimentConfig, loaded: DenseLoaded, stage: Stage) -> None:
     """What trains in a stage, declared and then asserted."""
-    blocks = loaded.config.unfreeze if stage.unfreeze is None else stage.unfreeze
-    unfreeze(loaded.model, blocks)
+    blocks = _blocks(config, stage)
+    with _told_by_name(config, stage):
+        unfreeze(loaded.model, blocks)
     loaded.model.train()
     require_frozen_as_declared(loaded.model, blocks)
+
+
+@contextmanager
+def _told_by_name(config: DenseExperimentConfig, stage: Stage) -> Iterator[None]:
+    """A number of blocks that cannot be is told with the stage that asks for it, where there are stages."""
+    try:
+        yield
+    except ConfigError as error:
+        if not config.train.stages or not error.where.startswith("unfreeze="):
+            raise
+        where = f"train.stages, {stage.name}: {error.where}"
+        raise ConfigError(error.message, where=where, expected=error.expected) from error
 
 
 def _describe(config: DenseExperimentConfig, training: PreparedDense, validation: PreparedDense | None) -> None:

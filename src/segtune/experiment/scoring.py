@@ -69,6 +69,7 @@ def evaluate(
     checkpoint = find_checkpoint(model)
     require_present(data)
     if is_dense(checkpoint):
+        _refuse_questions(modes, first_query_only, model)
         inference = (inference or DenseEvalConfig()).model_copy(update={"batch_size": batch_size, "overlays": overlays})
         return [_evaluate_dense(model, data, inference, out, limit)]
     _refuse_views(inference, model)
@@ -101,6 +102,15 @@ def _evaluate_dense(
     document = score_dense(loaded, prepared, out, config, training=training, deviations=cut)
     _log.info("scores and predictions are in %s", out)
     return document
+
+
+def _refuse_questions(modes: Sequence[Mode], first_query_only: bool, model: str) -> None:
+    """What a dense model does not do is told as well: it answers no questions."""
+    if first_query_only or set(modes) != set(MODES):
+        raise ConfigError(
+            "a dense model answers no questions, so it has no modes and no first query", where=model,
+            expected="a model that answers questions", fix="leave --mode and --first-query-only away",
+        )  # fmt: skip
 
 
 def _refuse_views(inference: DenseEvalConfig | None, model: str) -> None:
