@@ -78,7 +78,7 @@ def test_keys_are_those_of_the_heads(heads, keys) -> None:
 
 
 def test_losses_are_means_over_steps() -> None:
-    tracker = DenseTracker(C)
+    tracker = DenseTracker(classes=C)
     tracker.step({"ce": 1.0, "dice": 0.5, "focal": 0.1, "loss": 2.0}, 0.5)
     tracker.step({"ce": 3.0, "dice": 0.7, "focal": 0.3, "loss": 4.0}, 0.25)
     row = tracker.compute()

@@ -73,7 +73,7 @@ def dense_scores(
 def _row(rng: np.random.Generator, heads: str, skill: float, prefix: str, optional: Sequence[str]) -> dict[str, Any]:
     """One epoch as the tracker counts it; losses that fall as the skill rises."""
     multiclass, binary = HEADS[heads]
-    tracker = DenseTracker(len(CLASSES) if multiclass else 0, FOREGROUND if binary else None)
+    tracker = DenseTracker(classes=len(CLASSES) if multiclass else 0, foreground=FOREGROUND if binary else None)
     labels = np.stack([labels_of(rng, len(CLASSES)) for _ in range(2)])
     classes = np.stack([logits_of(rng, one, len(CLASSES), skill) for one in labels])
     masks = np.stack([binary_logits_of(rng, one, skill) for one in labels])

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from segtune.core.types import DenseBatch, DenseOutput
-from segtune.engine.tracker import FULL_AUROC_SIDE
+from segtune.engine.tracker import FULL_AUROC_SIDE, StepSums
 from segtune.losses.config import BINARY_TERMS, CLASS_TERMS
 from segtune.losses.dense import to_labels
 from segtune.metrics.counts import count_pixels
@@ -19,7 +19,7 @@ from segtune.ops.labels import binary_table
 
 
 @dataclass
-class DenseTracker:
+class DenseTracker(StepSums):
     """Running sums of one epoch.
 
     Predictions are compared in model pixels: cheap, close to the original, and the same for training and validation.
@@ -32,9 +32,6 @@ class DenseTracker:
 
     classes: int = 0
     foreground: tuple[int, ...] | None = None
-    loss_sums: dict[str, float] = field(default_factory=dict)
-    steps: int = 0
-    seconds: float = 0.0
     confusion: ConfusionState = field(init=False)
     binary: BinaryState = field(default_factory=BinaryState)
 
@@ -74,13 +71,6 @@ class DenseTracker:
         self.confusion.merge(other.confusion)
         self.binary.merge(other.binary)
 
-    def step(self, terms: dict[str, float], seconds: float) -> None:
-        """Adds the losses and the duration of one step."""
-        for name, value in terms.items():
-            self.loss_sums[name] = self.loss_sums.get(name, 0.0) + value
-        self.steps += 1
-        self.seconds += seconds
-
     def compute(self, prefix: str = "") -> dict[str, float | None]:
         """The history row, keys with `prefix`.
 
@@ -90,8 +80,7 @@ class DenseTracker:
         """
         binary = self.foreground is not None
         terms = (*(CLASS_TERMS if self.classes else ()), *(BINARY_TERMS if binary else ()))
-        row: dict[str, float | None] = dict.fromkeys(("loss", *terms))
-        row |= {name: total / max(1, self.steps) for name, total in self.loss_sums.items()}
+        row = self.means(terms)
         row |= self.confusion.compute() if self.classes else {}
         row |= {FOREGROUND + name: value for name, value in self.binary.compute().items()} if binary else {}
         return {prefix + name: value for name, value in row.items()}
@@ -100,8 +89,7 @@ class DenseTracker:
         """The sums as JSON values, so that a resumed epoch goes on counting."""
         return {
             "classes": self.classes, "foreground": None if self.foreground is None else list(self.foreground),
-            "loss_sums": self.loss_sums, "steps": self.steps, "seconds": self.seconds,
-            "confusion": self.confusion.to_dict(), "binary": self.binary.to_dict(),
+            **self.sums(), "confusion": self.confusion.to_dict(), "binary": self.binary.to_dict(),
         }  # fmt: skip
 
     @classmethod

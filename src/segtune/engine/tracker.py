@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,16 +21,44 @@ FULL_AUROC_SIDE = 512
 
 
 @dataclass
-class Tracker:
+class StepSums:
+    """What the steps of an epoch add up to, whatever they train.
+
+    Attributes:
+        loss_sums: The sum of each loss term over the steps.
+        steps: How many.
+        seconds: How long they took together.
+    """
+
+    loss_sums: dict[str, float] = field(default_factory=dict)
+    steps: int = 0
+    seconds: float = 0.0
+
+    def step(self, terms: dict[str, float], seconds: float) -> None:
+        """Adds the losses and the duration of one step."""
+        for name, value in terms.items():
+            self.loss_sums[name] = self.loss_sums.get(name, 0.0) + value
+        self.steps += 1
+        self.seconds += seconds
+
+    def means(self, terms: Iterable[str]) -> dict[str, float | None]:
+        """`loss` and each term as the mean over the steps; None where every step was skipped."""
+        row: dict[str, float | None] = dict.fromkeys(("loss", *terms))
+        return row | {name: total / max(1, self.steps) for name, total in self.loss_sums.items()}
+
+    def sums(self) -> dict[str, Any]:
+        """The sums as JSON values, by the names of the attributes."""
+        return {"loss_sums": self.loss_sums, "steps": self.steps, "seconds": self.seconds}
+
+
+@dataclass
+class Tracker(StepSums):
     """Running sums of one epoch.
 
     The masks are compared in model pixels: cheap, close to the original, and the same for training and validation.
     Scores in original pixels are the evaluator's.
     """
 
-    loss_sums: dict[str, float] = field(default_factory=dict)
-    steps: int = 0
-    seconds: float = 0.0
     iou: IouState = field(default_factory=IouState)
     found: FoundState = field(default_factory=FoundState)
     boxes: BoxState = field(default_factory=BoxState)
@@ -66,13 +95,6 @@ class Tracker:
         for name in ("iou", "found", "boxes", "pixels", "auroc"):
             getattr(self, name).merge(getattr(other, name))
 
-    def step(self, terms: dict[str, float], seconds: float) -> None:
-        """Adds the losses and the duration of one step."""
-        for name, value in terms.items():
-            self.loss_sums[name] = self.loss_sums.get(name, 0.0) + value
-        self.steps += 1
-        self.seconds += seconds
-
     def compute(self, prefix: str = "") -> dict[str, float | None]:
         """The history row, keys with `prefix`.
 
@@ -80,8 +102,7 @@ class Tracker:
             `loss`, the loss terms (means over steps; None where every step was skipped), gIoU, cIoU, `P@t`, the scores
             of boxes with their `no_box`, the pixel metrics and AUROC.
         """
-        row: dict[str, float | None] = dict.fromkeys(("loss", *TERMS))
-        row |= {name: total / max(1, self.steps) for name, total in self.loss_sums.items()}
+        row = self.means(TERMS)
         row |= {**self.iou.compute(), **self.found.compute(), **self.boxes.compute(), **self.pixels.compute()}
         row["auroc"] = self.auroc.compute()
         return {prefix + name: value for name, value in row.items()}
@@ -89,9 +110,8 @@ class Tracker:
     def to_dict(self) -> dict[str, Any]:
         """The sums as JSON values, so that a resumed epoch goes on counting."""
         return {
-            "loss_sums": self.loss_sums, "steps": self.steps, "seconds": self.seconds, "iou": self.iou.to_dict(),
-            "found": self.found.to_dict(), "boxes": self.boxes.to_dict(), "pixels": self.pixels.to_dict(),
-            "auroc": self.auroc.to_dict(),
+            **self.sums(), "iou": self.iou.to_dict(), "found": self.found.to_dict(), "boxes": self.boxes.to_dict(),
+            "pixels": self.pixels.to_dict(), "auroc": self.auroc.to_dict(),
         }  # fmt: skip
 
     @classmethod
