@@ -14,6 +14,7 @@ import pytest
 import torch
 from PIL import Image
 from safetensors.numpy import load_file
+from tests.interrupting import history_without_times, interrupted
 from tests.photos import CLASSES, SIZE, write_photos
 
 import segtune
@@ -30,7 +31,6 @@ from segtune.losses.dense import DenseObjective
 from segtune.reports.page import write_report
 
 TENSORS = "trained.safetensors"
-TIMES = ("iter_per_sec", "avg_iter_time", "epoch_time", "peak_memory_gb")
 STEPS = 2  # of an epoch: eight images, two at a time, two micro-batches
 
 
@@ -72,31 +72,6 @@ def _trained(place: Path, name: str, *settings: str, report: bool = False) -> Pa
         return experiment.train(config(name, *settings)).path.absolute()
 
 
-def _interrupted(monkeypatch: pytest.MonkeyPatch, name: str, *settings: str, after: int) -> Path:
-    """A run that gets SIGTERM during a step."""
-    own, made = loop.train_step, 0
-
-    def step(*arguments, **named):
-        nonlocal made
-        made += 1
-        if made == after:
-            os.kill(os.getpid(), signal.SIGTERM)
-        return own(*arguments, **named)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(loop, "train_step", step)
-        with pytest.raises(Interrupted):
-            experiment.train(config(name, *settings))
-    return Path("runs") / name
-
-
-def _history(run: Path) -> dict:
-    history = read_json(run / "training_history.json")
-    return {
-        part: [{k: v for k, v in row.items() if k not in TIMES} for row in history[part]] for part in ("train", "val")
-    }
-
-
 def _weights(run: Path, name: str, file: str = TENSORS) -> dict[str, np.ndarray]:
     return load_file(run / "checkpoints" / name / file)
 
@@ -111,7 +86,7 @@ def assert_same_run(run: Path, other: Path) -> None:
             ours, theirs = _weights(run, name, file), _weights(other, name, file)
             assert ours.keys() == theirs.keys()
             assert all(np.array_equal(ours[key], theirs[key]) for key in ours), f"{name}/{file}"
-    assert _history(run) == _history(other)
+    assert history_without_times(run) == history_without_times(other)
     assert read_jsonl(run / "metrics.jsonl") == read_jsonl(other / "metrics.jsonl")
     states = [load_training(open_checkpoint(one / "checkpoints/last"))[1] for one in (run, other)]
     assert states[0] == states[1]
@@ -154,7 +129,7 @@ def test_a_run_leaves_every_file(both: Path) -> None:
 
 
 def test_the_history_has_the_keys_of_both_heads(both: Path) -> None:
-    rows = _history(both)
+    rows = history_without_times(both)
     terms = {"loss", "ce", "dice", "binary_bce", "binary_dice"}
     assert set(rows["train"][0]) == {"epoch", "lr", "memory_kind", *terms, *MEASURED, *FOREGROUND}
     assert set(rows["val"][0]) == {"epoch", *(f"val_{name}" for name in terms | MEASURED | FOREGROUND)}
@@ -196,7 +171,7 @@ def test_evaluate_and_predict_by_the_name_of_a_run(both: Path, tmp_path: Path) -
 def test_one_head_alone(head: str) -> None:
     binary = ("model.multiclass=false", "model.binary_classes=[red]", "train.best=val_foreground_dice")
     run = experiment.train(config(f"only-{head}", "eval.final=true", *(binary if head == "binary" else ()))).path
-    row = _history(run)["val"][-1]
+    row = history_without_times(run)["val"][-1]
     assert ("val_mIoU" in row) == ("val_ce" in row) == (head == "classes")
     assert ("val_foreground_dice" in row) == ("val_binary_bce" in row) == (head == "binary")
     metrics = read_json(run / "eval_photos_val_dense.json")["metrics"]
@@ -323,13 +298,13 @@ def watched(place: Path) -> Path:
 
 
 def test_early_stopping_ends_a_stage_and_the_next_one_begins(watched: Path) -> None:
-    rows = _history(watched)["train"]
+    rows = history_without_times(watched)["train"]
     assert [row["stage"] for row in rows] == [1, 2, 2, 2, 3, 3]
     kept = sorted(path.name for path in (watched / "checkpoints").iterdir())
     assert kept == [
         "best", "epoch-0005", "epoch-0006", "last", "stage-1-best", "stage-2-best", "stage-3-best",
     ]  # fmt: skip
-    values = {row["epoch"]: row["val_mIoU"] for row in _history(watched)["val"]}
+    values = {row["epoch"]: row["val_mIoU"] for row in history_without_times(watched)["val"]}
     for stage, epochs in ((1, [1]), (2, [2, 3, 4]), (3, [5, 6])):
         about = open_checkpoint(watched / f"checkpoints/stage-{stage}-best").about
         assert about["metrics"]["val_mIoU"] == max(values[epoch] for epoch in epochs)
@@ -340,7 +315,7 @@ def test_early_stopping_ends_a_stage_and_the_next_one_begins(watched: Path) -> N
 def test_each_stage_has_its_own_rate_schedule_and_plateau(watched: Path) -> None:
     rates = [row["lr"] for row in read_jsonl(watched / "metrics.jsonl")]
     assert rates[:2] == pytest.approx([2.5e-3, 5e-3])  # a warm-up of two steps
-    losses = [row["val_loss"] for row in _history(watched)["val"]]
+    losses = [row["val_loss"] for row in history_without_times(watched)["val"]]
     rate, best = 2.5e-3, float("inf")
     for epoch in (1, 2, 3):  # the second stage
         assert rates[epoch * STEPS : (epoch + 1) * STEPS] == pytest.approx([rate] * STEPS)
@@ -352,7 +327,7 @@ def test_each_stage_has_its_own_rate_schedule_and_plateau(watched: Path) -> None
 # in the first stage, on the last step of the first, in the second, on the last of the second, in the third, on its last
 @pytest.mark.parametrize("after", [1, 2, 5, 8, 9, 12])
 def test_resumed_is_uninterrupted_whatever_has_a_state(after: int, watched: Path, monkeypatch) -> None:
-    run = _interrupted(monkeypatch, f"stopped-{after}", *WATCHING, after=after)
+    run = interrupted(monkeypatch, config(f"stopped-{after}", *WATCHING), after=after)
     state = read_json(run / "checkpoints/last/trainer_state.json")
     assert (state["step"], state["stage"]) == (after, (after > 2) + (after > 8))
     experiment.resume(run)
@@ -390,7 +365,7 @@ DRAWING = {
 def test_what_is_drawn_afresh_is_drawn_again(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Stochastic depth, dropout, images of a stream: within the second epoch."""
     straight = experiment.train(config(f"straight-{kind}", *DRAWING[kind])).path
-    run = _interrupted(monkeypatch, f"stopped-{kind}", *DRAWING[kind], after=3)
+    run = interrupted(monkeypatch, config(f"stopped-{kind}", *DRAWING[kind]), after=3)
     experiment.resume(run)
     assert_same_run(run, straight)
 
@@ -430,13 +405,13 @@ def test_micro_batches_are_one_batch() -> None:
     assert [row["step"] for row in steps[1]] == [1, 2, 3, 4]
     for ours, theirs in zip(*steps, strict=True):
         assert theirs == pytest.approx(ours, rel=1e-4)
-    histories = [_history(run)["val"][-1] for run in runs]
+    histories = [history_without_times(run)["val"][-1] for run in runs]
     assert histories[1] == pytest.approx(histories[0], rel=2e-3, abs=1e-3)
 
 
 def test_bf16_trains_weights_of_float32() -> None:
     run = experiment.train(config("bf16", "train.precision=bf16", "model.binary_classes=[red]")).path
-    rows = _history(run)
+    rows = history_without_times(run)
     assert all(np.isfinite(row["loss"]) for row in rows["train"])
     assert np.isfinite(rows["val"][-1]["val_loss"])
     saved = {name: tensor.dtype for name, tensor in _weights(run, "last").items() if "num_batches" not in name}
@@ -461,7 +436,7 @@ def test_a_run_goes_on_without_what_it_started_from(tmp_path: Path, monkeypatch:
     first = experiment.train(config("origin", "train.epochs=1", f"run.export={tmp_path / 'encoder'}")).path
     settings = (f"model.encoder={tmp_path / 'encoder'}", f"model.start={first}", "model.unfreeze=1")
     straight = experiment.train(config("on-straight", *settings)).path
-    run = _interrupted(monkeypatch, "on-stopped", *settings, after=3)
+    run = interrupted(monkeypatch, config("on-stopped", *settings), after=3)
     for gone in (first, tmp_path / "encoder"):
         shutil.rmtree(gone)
     experiment.resume(run)
@@ -549,7 +524,7 @@ def test_a_resume_refuses_changed_data(change, expected, found, tmp_path: Path, 
     monkeypatch.chdir(tmp_path)
     write_photos(tmp_path / "photos")
     with monkeypatch.context() as patch:
-        run = _interrupted(patch, "stopped", after=3)
+        run = interrupted(patch, config("stopped"), after=3)
     change(tmp_path / "photos")
     with pytest.raises(DataError, match="no longer those that this run was trained on") as caught:
         experiment.resume(run)

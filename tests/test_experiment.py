@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import shutil
-import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,10 +13,11 @@ import pytest
 import torch
 from safetensors.numpy import load_file
 from tests.factory import tiny_base
+from tests.interrupting import history_without_times, interrupted
 
 from segtune import experiment
 from segtune.config import ExperimentConfig, load_recipe
-from segtune.core.errors import ConfigError, DataError, Interrupted, SegtuneError
+from segtune.core.errors import ConfigError, DataError, SegtuneError
 from segtune.core.files import read_json, read_jsonl
 from segtune.data import loader
 from segtune.engine import loop
@@ -26,7 +25,6 @@ from segtune.engine.checkpoint import load_training, open_checkpoint
 from segtune.reports.facts import read_run
 
 TENSORS = ("trained.safetensors", "adapter_model.safetensors")
-TIMES = ("iter_per_sec", "avg_iter_time", "epoch_time", "peak_memory_gb", "val_avg_inference_time_s")
 
 # Everything that has a state of its own, with accumulation, rates of components and a validation every other epoch.
 WATCHING = (
@@ -55,31 +53,6 @@ def config(name: str, *settings: str) -> ExperimentConfig:
     ])  # fmt: skip
 
 
-def _interrupted(monkeypatch: pytest.MonkeyPatch, name: str, *settings: str, after: int) -> Path:
-    """A run that gets SIGTERM during a step, and is resumed in its directory by the caller."""
-    own, made = loop.train_step, 0
-
-    def step(*arguments, **named):
-        nonlocal made
-        made += 1
-        if made == after:
-            os.kill(os.getpid(), signal.SIGTERM)
-        return own(*arguments, **named)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(loop, "train_step", step)
-        with pytest.raises(Interrupted):
-            experiment.train(config(name, *settings))
-    return Path("runs") / name
-
-
-def _history(run: Path) -> dict:
-    history = read_json(run / "training_history.json")
-    return {
-        part: [{k: v for k, v in row.items() if k not in TIMES} for row in history[part]] for part in ("train", "val")
-    }
-
-
 @pytest.fixture(scope="module")
 def watched(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An uninterrupted run with all that has a state; only read it."""
@@ -92,7 +65,7 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> Path:
 # in the middle of an epoch, in its last window, and after the plateau has lowered the rate
 @pytest.mark.parametrize("after", [3, 4, 13])
 def test_resumed_is_uninterrupted_whatever_has_a_state(after: int, watched: Path, monkeypatch) -> None:
-    run = _interrupted(monkeypatch, f"stopped-{after}", *WATCHING, after=after)
+    run = interrupted(monkeypatch, config(f"stopped-{after}", *WATCHING), after=after)
     assert read_json(run / "checkpoints/last/trainer_state.json")["step"] == after
     experiment.resume(run)
     names = sorted(path.name for path in (watched / "checkpoints").iterdir())
@@ -103,7 +76,7 @@ def test_resumed_is_uninterrupted_whatever_has_a_state(after: int, watched: Path
             ours, theirs = (load_file(place / "checkpoints" / name / file) for place in (run, watched))
             assert ours.keys() == theirs.keys()
             assert all(np.array_equal(ours[key], theirs[key]) for key in ours), f"{name}/{file}"
-    assert _history(run) == _history(watched)
+    assert history_without_times(run) == history_without_times(watched)
     assert read_jsonl(run / "metrics.jsonl") == read_jsonl(watched / "metrics.jsonl")
     states = [load_training(open_checkpoint(place / "checkpoints" / "last"))[1] for place in (run, watched)]
     for state in states:
@@ -168,7 +141,7 @@ def test_each_stage_has_its_own_rate_and_schedule(staged: Path) -> None:
 # in the first stage, on its last step, in the second, and in the third
 @pytest.mark.parametrize("after", [2, 4, 7, 14])
 def test_a_staged_run_that_was_stopped_ends_as_one_that_was_not(after: int, staged: Path, monkeypatch) -> None:
-    run = _interrupted(monkeypatch, f"staged-{after}", *STAGES, after=after)
+    run = interrupted(monkeypatch, config(f"staged-{after}", *STAGES), after=after)
     experiment.resume(run)
     names = sorted(path.name for path in (staged / "checkpoints").iterdir())
     assert names == sorted(path.name for path in (run / "checkpoints").iterdir())
@@ -176,7 +149,7 @@ def test_a_staged_run_that_was_stopped_ends_as_one_that_was_not(after: int, stag
         for file in TENSORS:
             ours, theirs = (load_file(place / "checkpoints" / name / file) for place in (run, staged))
             assert all(np.array_equal(ours[key], theirs[key]) for key in ours), f"{name}/{file}"
-    assert _history(run) == _history(staged)
+    assert history_without_times(run) == history_without_times(staged)
     assert read_jsonl(run / "metrics.jsonl") == read_jsonl(staged / "metrics.jsonl")
 
 
@@ -213,7 +186,7 @@ def test_accumulation_and_a_resume_leave_the_curve_as_it_is_by_hand(
 ) -> None:
     settings, shares = CURVES[schedule]
     fixed = ("data.val=null", "train.accumulate=2", "train.epochs=3", f"optim.schedule={schedule}")
-    run = _interrupted(monkeypatch, f"curve-{schedule}", *fixed, *settings, after=3)  # within the second epoch
+    run = interrupted(monkeypatch, config(f"curve-{schedule}", *fixed, *settings), after=3)  # within the second epoch
     experiment.resume(run)
     rows = read_jsonl(run / "metrics.jsonl")
     assert [(row["step"], row["epoch"]) for row in rows] == [(1, 1), (2, 1), (3, 2), (4, 2), (5, 3), (6, 3)]
@@ -235,7 +208,7 @@ def test_a_plateau_on_a_metric_of_training_needs_no_validation(capsys: pytest.Ca
     settings = ("data.val=null", "optim.schedule=plateau", "optim.plateau_metric=precision", "optim.plateau_patience=1",
                 "train.early_stopping={metric: recall, patience: 1, min_gain: 1.0}", "train.epochs=5")  # fmt: skip
     run = experiment.train(config("unvalidated", *settings))
-    assert len(_history(run.path)["train"]) == 2  # no recall gains more than 1
+    assert len(history_without_times(run.path)["train"]) == 2  # no recall gains more than 1
     assert "stopped early: recall had no gain in 1 values" in capsys.readouterr().out
 
 
@@ -244,7 +217,7 @@ def test_without_validation_the_best_is_that_of_a_key_of_training_or_the_newest(
     settings: list[str], epoch: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run = experiment.train(config(f"unvalidated-best-{epoch}", "data.val=null", *settings))
-    losses = [row["loss"] for row in _history(run.path)["train"]]
+    losses = [row["loss"] for row in history_without_times(run.path)["train"]]
     assert losses[1] < losses[0]  # so that the highest loss, asked for as the best, is not the newest
     assert open_checkpoint(run.path / "checkpoints/best").about["epoch"] == epoch
     assert ("the best is that by loss" if settings else "the newest checkpoint counts") in capsys.readouterr().out
@@ -326,7 +299,7 @@ def test_workers_prepare_what_is_validated_and_scored_too(monkeypatch: pytest.Mo
         settings = (f"data.num_workers={workers}", "eval.final=true", "eval.before=true", "train.epochs=1")
         runs.append(experiment.train(config(f"workers-{workers}", *settings)).path)
         assert made == {("_TrainingSamples", workers), ("_ScoredSamples", workers)}
-    assert _history(runs[0]) == _history(runs[1])
+    assert history_without_times(runs[0]) == history_without_times(runs[1])
     for name in ("eval_scenes_val_generate.json", "before/eval_scenes_val_forced.json"):
         assert read_json(runs[0] / name) == read_json(runs[1] / name)
 
@@ -357,7 +330,7 @@ def stopped(tmp_path_factory: pytest.TempPathFactory) -> Path:
         patch.chdir(place)
         patch.setenv("ACCELERATE_USE_CPU", "true")
         settings = ("data.max_bad_fraction=0.5", "train.validate_generate=false")
-        _interrupted(patch, "stopped", *settings, after=5)
+        interrupted(patch, config("stopped", *settings), after=5)
     return place
 
 
@@ -449,7 +422,7 @@ def test_a_run_that_never_says_seg_keeps_the_epoch_with_the_best_masks(monkeypat
 
     monkeypatch.setattr(loop.Trainer, "_validate", validated)
     settings = ("train.best=val_generate_gIoU", "train.epochs=3")
-    run = _interrupted(monkeypatch, "silent", *settings, after=10)
+    run = interrupted(monkeypatch, config("silent", *settings), after=10)
     assert read_json(run / "checkpoints/last/trainer_state.json")["best_forced"] == 0.5
     experiment.resume(run)
     assert open_checkpoint(run / "checkpoints/best").about["epoch"] == 2

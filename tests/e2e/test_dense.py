@@ -17,6 +17,7 @@ from safetensors.numpy import load_file
 from tests.e2e.commands import BASE, RUNS, finish, segtune, start, wait_for
 from tests.e2e.conftest import Trained
 from tests.e2e.launch import succeeded, torchrun
+from tests.interrupting import history_without_times
 from tests.photos import CLASSES, write_photos
 
 from segtune.cli.main import main
@@ -25,7 +26,6 @@ from segtune.core.files import read_json, read_jsonl
 SHAPES = 11  # classes of drawn scenes
 IMAGE = "shapes/val/images/scene_00014.jpg"
 TENSORS = ("trained.safetensors", "optimizer.safetensors")
-TIMES = {"iter_per_sec", "avg_iter_time", "epoch_time", "peak_memory_gb"}
 Run = Callable[..., str]
 
 
@@ -187,10 +187,7 @@ def test_killed_in_the_first_stage_and_resumed(dense: Trained, place: Path, does
             assert ours.keys() == theirs.keys()
             assert [key for key in ours if not np.array_equal(ours[key], theirs[key])] == [], f"{name}/{file}"
     assert read_jsonl(run / "metrics.jsonl") == read_jsonl(dense.run / "metrics.jsonl")
-    histories = [read_json(one / "training_history.json") for one in (run, dense.run)]
-    for part in ("train", "val"):
-        rows = [[{k: v for k, v in row.items() if k not in TIMES} for row in one[part]] for one in histories]
-        assert rows[0] == rows[1]
+    assert history_without_times(run) == history_without_times(dense.run)
     assert read_json(run / "eval_shapes_val_dense.json") == read_json(dense.run / "eval_shapes_val_dense.json")
 
 

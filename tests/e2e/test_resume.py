@@ -6,24 +6,19 @@ import os
 import shutil
 import signal
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 from safetensors.numpy import load_file
 from tests.e2e.commands import RUNS, finish, segtune, start, training, wait_for
 from tests.e2e.conftest import Trained
+from tests.interrupting import history_without_times
 
 from segtune.cli.main import main
 from segtune.core.files import read_json, read_jsonl
 from segtune.core.rundir import RunDir
 
-TIMES = {"iter_per_sec", "avg_iter_time", "epoch_time", "peak_memory_gb", "val_avg_inference_time_s"}
 TENSORS = ("trained.safetensors", "adapter_model.safetensors")
-
-
-def _without_times(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    return [{key: value for key, value in row.items() if key not in TIMES} for row in rows]
 
 
 def assert_same_run(one: Path, other: Path) -> None:
@@ -34,9 +29,7 @@ def assert_same_run(one: Path, other: Path) -> None:
             assert ours.keys() == theirs.keys()
             different = [key for key in ours if not np.array_equal(ours[key], theirs[key])]
             assert not different, f"{name}/{file}"
-    histories = [read_json(run / "training_history.json") for run in (one, other)]
-    for part in ("train", "val"):
-        assert _without_times(histories[0][part]) == _without_times(histories[1][part])
+    assert history_without_times(one) == history_without_times(other)
     rows = [read_jsonl(run / "metrics.jsonl") for run in (one, other)]
     assert [row["step"] for row in rows[0]] == list(range(1, 13))
     assert rows[0] == rows[1]
