@@ -56,19 +56,28 @@ def test_one_target_needs_no_brackets():
     assert LoraSettings.model_validate({"targets": "q_proj"}).targets == ("q_proj",)
 
 
-def test_adapters_in_both_encoders_alone():
-    train = NOTHING_TRAINS.model_copy(update={"vision_tower": "lora", "mask_encoder": "lora"})
+TOWERS = (2 * LLAVA.vision_config.num_hidden_layers, SAM.vision_config.num_hidden_layers)
+ENCODERS = {"vision_tower": "lora", "mask_encoder": "lora"}
+ENDS = {"projector": "lora", "mask_decoder": "lora"}
+
+
+@pytest.mark.parametrize(
+    ("parts", "places", "counts", "components"),
+    [
+        (ENCODERS, ("vision_tower.", "sam.vision_encoder."), TOWERS, {"vision_lora", "mask_lora"}),
+        # two layers; queries and values of three attentions in each of two blocks and of one at the end
+        (ENDS, ("multi_modal_projector.", "sam.mask_decoder."), (2, 14), {"projector_lora", "decoder_lora"}),
+    ],
+)
+def test_adapters_stand_in_what_was_declared_alone(parts, places, counts, components):
+    train = NOTHING_TRAINS.model_copy(update=parts)
     loaded = tiny_loaded(train=train, lora=LoraSettings(vision_targets=("q_proj", "fc1"), dropout=0.0))
     adapted = [name for name, module in loaded.model.named_modules() if isinstance(module, LoraLayer)]
-    towers = LLAVA.vision_config.num_hidden_layers, SAM.vision_config.num_hidden_layers
-    assert [sum(part in name for name in adapted) for part in ("vision_tower.", "sam.vision_encoder.")] == [
-        2 * towers[0],
-        towers[1],
-    ]
-    assert not any("language_model" in name for name in adapted)
+    assert tuple(sum(part in name for name in adapted) for part in places) == counts
+    assert len(adapted) == sum(counts)
     _step(loaded)
     moved = {component_of(n) for n, p in loaded.model.named_parameters() if "lora_B" in n and bool(p.detach().any())}
-    assert moved == {"vision_lora", "mask_lora"}
+    assert moved == components == {component_of(n) for n, p in loaded.model.named_parameters() if p.requires_grad}
     batch = batch_of(loaded, groups(2))
     with torch.no_grad():
         before = loaded.model(batch)
@@ -87,9 +96,15 @@ def test_rank_stabilised_adapters_are_scaled_by_the_root_of_the_rank():
 
 
 @pytest.mark.parametrize(
-    ("part", "key", "known"), [("vision_tower", "vision_targets", "fc1"), ("mask_encoder", "mask_targets", "qkv")]
+    ("part", "key", "known"),
+    [
+        ("vision_tower", "vision_targets", "fc1"),
+        ("projector", "projector_targets", "linear_1"),
+        ("mask_encoder", "mask_targets", "qkv"),
+        ("mask_decoder", "decoder_targets", "q_proj"),
+    ],
 )
-def test_targets_that_an_encoder_lacks_are_refused(part, key, known):
+def test_targets_that_a_part_lacks_are_refused(part, key, known):
     with pytest.raises(ConfigError, match="gate_proj") as caught:
         tiny_loaded(train=TrainSettings(**{part: "lora"}), lora=LoraSettings(**{key: ("gate_proj",)}))
     assert caught.value.where == f"model.lora.{key}"

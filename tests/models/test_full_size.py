@@ -182,6 +182,18 @@ def test_every_target_in_both_towers():
     assert (rows["lora"], rows["vision_lora"], rows["mask_lora"]) == (32 * llama, 24 * clip, 12 * encoder)
 
 
+def test_adapters_in_projector_and_mask_decoder():
+    config = ModelConfig(
+        vlm="llava-hf/llava-1.5-7b-hf", mask_model="facebook/sam-vit-base",
+        train=TrainSettings(projector="lora", mask_decoder="lora"),
+    )  # fmt: skip
+    rows = {row.component: row for row in table(assemble(_parts(config), config))}
+    assert rows["projector_lora"].trainable == 8 * ((1024 + 4096) + (4096 + 4096))
+    # queries and values: of two self attentions 256 wide, and of five attentions between 256 and 128
+    assert rows["decoder_lora"].trainable == 8 * (2 * 2 * (256 + 256) + 5 * 2 * (256 + 128))
+    assert rows["mask_decoder"].trainable == rows["projector"].trainable == 0
+
+
 @needs_bitsandbytes
 def test_the_memory_of_the_qlora_recipe():
     """LLaVA-1.5-7B in NF4: 4.127 bits a weight of its linear layers, two bytes for all else of the VLM."""

@@ -268,6 +268,7 @@ def folded(loaded: Loaded) -> tuple[LlavaForConditionalGeneration, SamModel]:
     sam = loaded.model.mask_model.sam
     if hasattr(sam, "vision_encoder"):
         sam.vision_encoder = merge_adapters(sam.vision_encoder, torch.float32)
+    sam.mask_decoder = merge_adapters(sam.mask_decoder, torch.float32)
     dequantize(sam, torch.float32)
     llava = merge_adapters(loaded.model.vlm.vlm, getattr(torch, loaded.config.dtype))
     return llava, sam  # type: ignore[return-value]

@@ -20,11 +20,14 @@ from peft import (
 )
 from peft.tuners.lora import LoraLayer
 from torch import Tensor, nn
-from transformers import LlavaForConditionalGeneration
+from transformers import LlavaForConditionalGeneration, SamModel
 
 from segtune.core.errors import CheckpointError, ConfigError
 from segtune.models.config import LoraSettings, Targets, TrainSettings
 from segtune.models.quantize import LANGUAGE_MODEL, VISION_TOWER, bits_of, dequantize
+
+PROJECTOR = "model.multi_modal_projector."
+"""Where the projector lies in a LLaVA."""
 
 
 def add_adapters(
@@ -34,7 +37,7 @@ def add_adapters(
 
     Args:
         llava: The model; its modules are wrapped in place.
-        lora: The low-rank adapters, used where `train.llm` or `train.vision_tower` is `lora`.
+        lora: The low-rank adapters, used where `train` says `lora` of language model, vision tower or projector.
         train: What trains.
         seg_id: Id of the `<SEG>` token.
 
@@ -50,6 +53,8 @@ def add_adapters(
         targets += _targets(llava, LANGUAGE_MODEL, lora.targets, "targets", "language model")
     if train.vision_tower == "lora":
         targets += _targets(llava, VISION_TOWER, lora.vision_targets, "vision_targets", "vision tower")
+    if train.projector == "lora":
+        targets += _targets(llava, PROJECTOR, lora.projector_targets, "projector_targets", "projector")
     if targets:
         tokens = {"embed_tokens": rows, "lm_head": rows} if rows else None
         return _wrapped(llava, _lora_config(lora, targets, tokens), targets)
@@ -60,21 +65,23 @@ def add_adapters(
     return llava
 
 
-def add_mask_adapters(encoder: nn.Module, lora: LoraSettings) -> nn.Module:
-    """Puts low-rank adapters into a mask encoder.
+def add_mask_adapters(sam: SamModel, lora: LoraSettings, train: TrainSettings) -> None:
+    """Puts the declared adapters into mask encoder and mask decoder, each in a `PeftModel` of its own.
 
     Args:
-        encoder: SAM's image encoder; its modules are wrapped in place.
-        lora: Which and how; its `mask_targets` count.
-
-    Returns:
-        A `PeftModel` around the encoder, called as the encoder is.
+        sam: The mask model; its parts are wrapped in place and called as before.
+        lora: Which and how; its `mask_targets` and `decoder_targets` count.
+        train: What trains; a mask encoder that was dropped has no adapters.
 
     Raises:
-        ConfigError: A target names no layer of the encoder.
+        ConfigError: A target names no layer of its part.
     """
-    targets = _targets(encoder, "", lora.mask_targets, "mask_targets", "mask encoder")
-    return _wrapped(encoder, _lora_config(lora, targets, None), targets)
+    if train.mask_encoder == "lora" and hasattr(sam, "vision_encoder"):
+        targets = _targets(sam.vision_encoder, "", lora.mask_targets, "mask_targets", "mask encoder")
+        sam.vision_encoder = _wrapped(sam.vision_encoder, _lora_config(lora, targets, None), targets)
+    if train.mask_decoder == "lora":
+        targets = _targets(sam.mask_decoder, "", lora.decoder_targets, "decoder_targets", "mask decoder")
+        sam.mask_decoder = _wrapped(sam.mask_decoder, _lora_config(lora, targets, None), targets)
 
 
 def _lora_config(lora: LoraSettings, targets: list[str], tokens: dict[str, list[int]] | None) -> LoraConfig:

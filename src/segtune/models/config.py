@@ -14,7 +14,7 @@ Bits = Literal["none", "8bit", "4bit"]
 Targets = Literal["all"] | tuple[str, ...]
 
 QUANTIZED = ("llm", "vision_tower", "mask_encoder")
-"""The components that may be held in 4 or 8 bits; the same three may have adapters."""
+"""The components that may be held in 4 or 8 bits."""
 
 
 class LoraSettings(Config):
@@ -28,11 +28,13 @@ class LoraSettings(Config):
     dropout: float = Field(0.05, ge=0, lt=1, description="dropout before the adapter")
     targets: Targets = Field(("q_proj", "v_proj"), description="projections of the language model, or all")
     vision_targets: Targets = Field(("q_proj", "v_proj"), description="layers of the vision tower, or all")
+    projector_targets: Targets = Field("all", description="layers of the projector, or all")
     mask_targets: Targets = Field(("qkv",), description="layers of the mask encoder, or all")
+    decoder_targets: Targets = Field(("q_proj", "v_proj"), description="layers of the mask decoder, or all")
     rank_stabilised: bool = Field(False, description="multiply by alpha / sqrt(r) instead (arXiv 2312.03732)")
     dora: bool = Field(False, description="train the length of each weight row apart from its direction (2402.09353)")
 
-    @field_validator("targets", "vision_targets", "mask_targets", mode="before")
+    @field_validator("targets", "vision_targets", "projector_targets", "mask_targets", "decoder_targets", mode="before")
     @classmethod
     def _one_name_is_a_list(cls, value: Any) -> Any:
         return (value,) if isinstance(value, str) and value != "all" else value
@@ -53,7 +55,7 @@ class TrainSettings(Config):
     """What trains, by component. Everything is declared here and nowhere else."""
 
     vision_tower: AdaptedPart = "frozen"
-    projector: Part = "frozen"
+    projector: AdaptedPart = "frozen"
     llm: AdaptedPart = "lora"
     embeddings: Part = Field("frozen", description="all token embeddings and the whole LM head")
     seg_token: bool = Field(True, description="the <SEG> rows of embedding and LM head, where the rest is frozen")
@@ -61,7 +63,7 @@ class TrainSettings(Config):
     connector: Part = Field("full", description="only with mask_features: shared")
     mask_encoder: AdaptedPart = Field("frozen", description="only with mask_features: encoder")
     prompt_encoder: Part = "frozen"
-    mask_decoder: Part = "full"
+    mask_decoder: AdaptedPart = "full"
 
 
 def require_effect(model: ModelConfig) -> None:

@@ -18,7 +18,9 @@ from segtune.models.quantize import logical_size, stored_bytes
 # First match wins. A name is the parameter's canonical path; what stands in it must follow in this order.
 _COMPONENT_BY_PATTERN = (
     ("vlm.vision_tower.*lora_", "vision_lora"),
+    ("vlm.multi_modal_projector.*lora_", "projector_lora"),
     ("sam.vision_encoder.*lora_", "mask_lora"),
+    ("sam.mask_decoder.*lora_", "decoder_lora"),
     ("lora_", "lora"),
     ("trainable_tokens", "seg_token"),
     ("vlm.vision_tower.", "vision_tower"),
@@ -34,8 +36,8 @@ _COMPONENT_BY_PATTERN = (
     ("sam.mask_decoder.", "mask_decoder"),
 )
 
-ADAPTERS = ("lora", "vision_lora", "seg_token")
-"""Components that PEFT saves, in its own files; those of the mask encoder are saved by name with everything else."""
+ADAPTERS = ("lora", "vision_lora", "projector_lora", "seg_token")
+"""Components that PEFT saves, in its own files; those of the mask model are saved by name with everything else."""
 
 BRIDGE = ("seg_projection", "connector")
 """Components between the two models: a base may have them or not."""
@@ -43,7 +45,10 @@ BRIDGE = ("seg_projection", "connector")
 DENSE_COMPONENTS = ("encoder", "decoder", "class_head", "binary_head")
 """Components of a dense model: the first part of a parameter's path is its component."""
 
-_LORA_OF = {"lora": "llm", "vision_lora": "vision_tower", "mask_lora": "mask_encoder"}
+_LORA_OF = {
+    "lora": "llm", "vision_lora": "vision_tower", "projector_lora": "projector", "mask_lora": "mask_encoder",
+    "decoder_lora": "mask_decoder",
+}  # fmt: skip
 
 _REASONING_COMPONENTS = tuple(dict.fromkeys((*_LORA_OF, *(component for _, component in _COMPONENT_BY_PATTERN))))
 

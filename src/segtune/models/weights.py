@@ -206,8 +206,7 @@ def assemble(parts: Parts, config: ModelConfig) -> ReasoningSegmenter:
         if config.mask_features == "shared":
             connector = Connector(adapter.tower_width, mask_model.width, mask_model.grid)
             mask_model.drop_encoder()
-        elif config.train.mask_encoder == "lora":
-            parts.sam.vision_encoder = add_mask_adapters(parts.sam.vision_encoder, config.lora)
+        add_mask_adapters(parts.sam, config.lora, config.train)
     _load_bridge(projection, "seg_projection.", parts.bridge)
     if connector is not None:
         _load_bridge(connector, "connector.", parts.bridge)

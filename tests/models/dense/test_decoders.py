@@ -8,6 +8,7 @@ from tests.models.dense.encoders import dense_config
 from torch import nn
 
 from segtune.models.dense.decoders import build_decoder
+from segtune.models.dense.layers import ConvNormAct
 
 VIT, PYRAMID = ((12, 12, 12, 12), (8,) * 4), ((8, 12, 16, 20), (4, 8, 16, 32))
 KINDS = ("unet", "dpt", "linear")
@@ -43,6 +44,19 @@ def test_the_map_covers_the_image_at_the_stride_it_says(kind, encoder, settings,
     found = decoder(*_maps(encoder))
     assert decoder.stride == stride
     assert found.shape == (2, decoder.channels, 64 // stride, 96 // stride)
+
+
+@pytest.mark.parametrize("kind", ["unet", "dpt"])
+@pytest.mark.parametrize("encoder", [VIT, PYRAMID])
+def test_every_norm_is_of_the_kind_that_was_asked_for(kind, encoder):
+    found = {
+        norm: [type(m) for m in _built(kind, encoder, norm=norm).modules() if "Norm" in type(m).__name__]
+        for norm in ("group", "batch")
+    }
+    found = {norm: [one for one in types if not issubclass(one, ConvNormAct)] for norm, types in found.items()}
+    assert set(found["group"]) == {nn.GroupNorm}
+    assert set(found["batch"]) == {nn.BatchNorm2d}
+    assert len(found["group"]) == len(found["batch"]) > 3
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from segtune.models.dense.config import DenseModelConfig
-from segtune.models.dense.layers import ConvNormAct, group_norm, resized
+from segtune.models.dense.layers import NORMS, ConvNormAct, Norm, resized
 
 NARROWEST = 16
 """Channels below which the U-Net does not go, unless its width is less already."""
@@ -27,10 +27,11 @@ def build_decoder(config: DenseModelConfig, channels: Sequence[int], strides: Se
         channels: Of the encoder's maps.
         strides: Of the encoder's maps, in model pixels.
     """
+    norm = NORMS[config.norm]
     if config.decoder == "unet":
-        return UnetDecoder(channels, strides, config.width, pixel_skips=config.pixel_skips)
+        return UnetDecoder(channels, strides, config.width, norm, pixel_skips=config.pixel_skips)
     if config.decoder == "dpt":
-        return DptDecoder(channels, strides, config.width)
+        return DptDecoder(channels, strides, config.width, norm)
     return LinearDecoder(channels, strides, config.width)
 
 
@@ -72,26 +73,30 @@ class UnetDecoder(Decoder):
         channels: Of the encoder's maps.
         strides: Of the encoder's maps, in model pixels.
         width: Channels of the coarsest level.
+        norm: Makes every normalisation.
         pixel_skips: Whether a pyramid has skips from the pixels.
     """
 
-    def __init__(self, channels: Sequence[int], strides: Sequence[int], width: int, *, pixel_skips: bool) -> None:
+    def __init__(
+        self, channels: Sequence[int], strides: Sequence[int], width: int, norm: Norm, *, pixel_skips: bool
+    ) -> None:
         super().__init__()
         pyramid = len(set(strides)) > 1
         count = len(channels)
         self.factors = [1] * count if pyramid else [2 ** (count - 1 - level) for level in range(count)]
         extra = (strides[0].bit_length() - 1) if pyramid and pixel_skips else 0
         widths = _widths(width, count + extra)
-        self.stem = PixelStem(widths[:extra])
+        self.stem = PixelStem(widths[:extra], norm)
         self.projections = nn.ModuleList(
-            ConvNormAct(inputs, outputs, kernel=1) for inputs, outputs in zip(channels, widths[extra:], strict=True)
+            ConvNormAct(inputs, outputs, norm, kernel=1)
+            for inputs, outputs in zip(channels, widths[extra:], strict=True)
         )
         # joins[i] makes level i out of the level i + 1 and the skip at i
         self.joins = nn.ModuleList(
-            nn.Sequential(ConvNormAct(coarse + fine, fine), ConvNormAct(fine, fine))
+            nn.Sequential(ConvNormAct(coarse + fine, fine, norm), ConvNormAct(fine, fine, norm))
             for fine, coarse in pairwise(widths)
         )
-        self.last = ConvNormAct(widths[0], widths[0])
+        self.last = ConvNormAct(widths[0], widths[0], norm)
         self.channels = widths[0]
         self.stride = 1.0 if extra else strides[0] / self.factors[0]
 
@@ -113,13 +118,14 @@ class PixelStem(nn.Module):
 
     Args:
         widths: Channels at the strides 1, 2, 4, ...; none at all makes no maps.
+        norm: Makes every normalisation.
     """
 
-    def __init__(self, widths: Sequence[int]) -> None:
+    def __init__(self, widths: Sequence[int], norm: Norm) -> None:
         super().__init__()
         inputs = (3, *widths)
         self.layers = nn.ModuleList(
-            ConvNormAct(before, after, stride=1 if level == 0 else 2)
+            ConvNormAct(before, after, norm, stride=1 if level == 0 else 2)
             for level, (before, after) in enumerate(zip(inputs, widths, strict=False))
         )
 
@@ -138,16 +144,17 @@ class DptDecoder(Decoder):
     *Reassemble*: the four depths of a ViT are projected and resampled to s/4, s/2, s and 2s by transposed and strided
     convolutions; the maps of a pyramid have such strides already. *Fusion*: from the coarsest on, a residual unit on
     the skip, the sum with the state, another residual unit, up-sampling by two, a 1x1 convolution. A 3x3 convolution
-    stands before the head. Tokens other than patches are ignored; GroupNorm takes the place of BatchNorm, and all
-    reassembled maps have `width` channels, where the paper's grow with depth before they are brought to one width.
+    stands before the head. Tokens other than patches are ignored; by default GroupNorm takes the place of BatchNorm;
+    all reassembled maps have `width` channels, where the paper's grow with depth before they are brought to one.
 
     Args:
         channels: Of the encoder's maps.
         strides: Of the encoder's maps, in model pixels.
         width: Channels everywhere.
+        norm: Makes every normalisation.
     """
 
-    def __init__(self, channels: Sequence[int], strides: Sequence[int], width: int) -> None:
+    def __init__(self, channels: Sequence[int], strides: Sequence[int], width: int, norm: Norm) -> None:
         super().__init__()
         resample = not len(set(strides)) > 1
         self.reassemble = nn.ModuleList(
@@ -158,8 +165,10 @@ class DptDecoder(Decoder):
             )
             for level, inputs in enumerate(channels)
         )
-        self.fusions = nn.ModuleList(_Fusion(width, skip=level < len(channels) - 1) for level in range(len(channels)))
-        self.last = ConvNormAct(width, width)
+        self.fusions = nn.ModuleList(
+            _Fusion(width, norm, skip=level < len(channels) - 1) for level in range(len(channels))
+        )
+        self.last = ConvNormAct(width, width, norm)
         self.channels = width
         self.stride = strides[0] / 8 if resample else strides[0] / 2
 
@@ -184,11 +193,11 @@ def _resampling(width: int, level: int) -> nn.Module:
 class _Residual(nn.Module):
     """RefineNet's residual convolution unit with norms: x + conv(relu(conv(relu(x)))), `[B, C, h, w]` to the same."""
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, norm: Norm) -> None:
         super().__init__()
         layers: list[nn.Module] = []
         for _ in range(2):
-            layers += [nn.ReLU(), nn.Conv2d(width, width, kernel_size=3, padding=1, bias=False), group_norm(width)]
+            layers += [nn.ReLU(), nn.Conv2d(width, width, kernel_size=3, padding=1, bias=False), norm(width)]
         self.layers = nn.Sequential(*layers)
 
     def forward(self, features: Tensor) -> Tensor:
@@ -199,11 +208,11 @@ class _Residual(nn.Module):
 class _Fusion(nn.Module):
     """A fusion block: the skip is refined and added to the state, both are refined and up-sampled."""
 
-    def __init__(self, width: int, *, skip: bool) -> None:
+    def __init__(self, width: int, norm: Norm, *, skip: bool) -> None:
         super().__init__()
         # the coarsest level has no state to be added to
-        self.refine_skip = _Residual(width) if skip else nn.Identity()
-        self.refine = _Residual(width)
+        self.refine_skip = _Residual(width, norm) if skip else nn.Identity()
+        self.refine = _Residual(width, norm)
         self.project = nn.Conv2d(width, width, kernel_size=1)
 
     def forward(self, skip: Tensor, state: Tensor | None, size: tuple[int, int]) -> Tensor:
