@@ -22,6 +22,8 @@ from segtune.core.files import read_json, read_jsonl
 from segtune.data import loader
 from segtune.engine import loop
 from segtune.engine.checkpoint import load_training, open_checkpoint
+from segtune.engine.loading import load
+from segtune.models.trainable import canonical_name
 from segtune.reports.facts import read_run
 
 TENSORS = ("trained.safetensors", "adapter_model.safetensors")
@@ -166,6 +168,26 @@ def test_stages_that_cannot_be_are_refused_before_anything_is_trained(stages: st
     with pytest.raises(ConfigError, match=words):
         experiment.train(config("no-stages", f"train.stages={stages}"))
     assert not Path("runs/no-stages").exists()
+
+
+def test_adapters_of_projector_and_mask_decoder_are_saved_and_resumed(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = ("model.train={llm: lora, embeddings: frozen, projector: lora, mask_decoder: lora}",)
+    straight = experiment.train(config("adapted", *settings)).path
+    run = interrupted(monkeypatch, config("adapted-stopped", *settings), after=3)
+    experiment.resume(run)
+    saved = {}
+    for file in TENSORS:
+        ours, theirs = (load_file(place / "checkpoints" / "last" / file) for place in (run, straight))
+        assert ours.keys() == theirs.keys()
+        assert all(np.array_equal(ours[key], theirs[key]) for key in ours), file
+        saved |= ours
+    for part in ("multi_modal_projector", "mask_decoder"):
+        assert any(part in name and "lora_B" in name and values.any() for name, values in saved.items()), part
+        assert all("lora_" in name for name in saved if part in name), part
+    loaded = load(str(run / "checkpoints" / "last")).model.state_dict()
+    kept = load_file(run / "checkpoints" / "last" / "trained.safetensors")
+    decoder = {canonical_name(name): values.numpy() for name, values in loaded.items() if "mask_decoder" in name}
+    assert all(np.array_equal(decoder[name], kept[name]) for name in kept if "mask_decoder" in name)
 
 
 QUARTER = math.sqrt(0.5)

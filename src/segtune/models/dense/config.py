@@ -35,7 +35,7 @@ class DenseModelConfig(Config):
         True, description="unet on a pyramid: skips from the pixels themselves, at strides finer than the encoder's"
     )
     norm: Literal["group", "batch"] = Field(
-        "group", description="of the decoder's layers; batch learns faster from nothing, in batches of 4 and more"
+        "group", description="of the decoder's layers: GroupNorm, or BatchNorm, which needs batches of several images"
     )
     unfreeze: Literal["all"] | NotNegative = Field(
         "all", description="what of the encoder trains: 0, its last N blocks, or all; train.stages may say it by stage"

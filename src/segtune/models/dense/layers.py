@@ -1,8 +1,7 @@
 """The layers that all decoders are made of.
 
 By default they are normalised by groups (GroupNorm, arXiv 1803.08494): dense batches are small, which makes batch
-statistics noisy. From nothing, on a few hundred photographs, BatchNorm learns faster; the recipes `camvid` and `wounds`
-take it.
+statistics noisy. `model.norm=batch` takes BatchNorm instead.
 """
 
 from __future__ import annotations
