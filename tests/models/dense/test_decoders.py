@@ -128,7 +128,9 @@ def _conv(inputs, outputs, kernel, *, bias=False, norm=False):
 )
 def test_a_hand_count_of_the_unet(encoder, widths, stem):
     total = sum(_conv(c, w, 1, norm=True) for c, w in zip(encoder[0], widths[stem:], strict=True))
-    total += sum(_conv(i, o, 3, norm=True) for i, o in itertools.pairwise([3, *widths[:stem]]))
+    total += sum(
+        _conv(i, o, 3, norm=True) + _conv(o, o, 3, norm=True) for i, o in itertools.pairwise([3, *widths[:stem]])
+    )
     for fine, coarse in itertools.pairwise(widths):
         total += _conv(fine + coarse, fine, 3, norm=True) + _conv(fine, fine, 3, norm=True)
     total += _conv(widths[0], widths[0], 3, norm=True)

@@ -114,7 +114,10 @@ class UnetDecoder(Decoder):
 
 
 class PixelStem(nn.Module):
-    """A few convolutions on the pixels themselves: thin things survive there that an encoder's first stride loses.
+    """Convolutions on the pixels themselves: thin things survive there that an encoder's first stride loses.
+
+    Two at every stride, as in a U-Net's own encoder: a single one sees 3 x 3 pixels at the finest, too few to tell a
+    pole from any other edge.
 
     Args:
         widths: Channels at the strides 1, 2, 4, ...; none at all makes no maps.
@@ -125,7 +128,9 @@ class PixelStem(nn.Module):
         super().__init__()
         inputs = (3, *widths)
         self.layers = nn.ModuleList(
-            ConvNormAct(before, after, norm, stride=1 if level == 0 else 2)
+            nn.Sequential(
+                ConvNormAct(before, after, norm, stride=1 if level == 0 else 2), ConvNormAct(after, after, norm)
+            )
             for level, (before, after) in enumerate(zip(inputs, widths, strict=False))
         )
 
