@@ -155,3 +155,21 @@ def test_the_tiny_models_learn_two_pictures(encoder, size):
         optimiser.step()
     assert (logits.argmax(dim=1) == labels).float().mean() > 0.95
     assert ((binary > 0) == (labels == 2)).float().mean() > 0.95
+
+
+@pytest.mark.parametrize("decoder", KINDS)
+def test_maps_lie_channels_last_and_say_the_same(decoder, tmp_path):
+    """The order in memory that makes convolutions fast survives the encoder, and changes no answer."""
+    model = small_model(tmp_path, "resnet", decoder=decoder).eval()
+    orders = []
+    model.decoder.register_forward_hook(
+        lambda module, inputs, output: orders.extend(
+            one.is_contiguous(memory_format=torch.channels_last) for one in inputs[0]
+        )
+    )
+    images = pixels()
+    with torch.no_grad():
+        answer = model.decode(images).classes
+        plain = model.class_head(model.decoder(model.encoder(images), images))
+    assert all(orders[: len(orders) // 2])
+    torch.testing.assert_close(answer, plain, rtol=1e-4, atol=1e-5)

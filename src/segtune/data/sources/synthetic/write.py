@@ -1,8 +1,8 @@
 """The embedded dataset on disk, in the ReasonSeg layout.
 
-Every scene yields four or five questions of all four kinds about at least two of its objects. A file holds one
-target, one kind and one `is_sentence`, so a scene becomes several files with identical pixels. The directory appears
-complete or not at all, and `synth.json` in it says how it was made.
+Every scene yields questions of all four kinds about at least two of its objects: ten in train, four or five
+elsewhere. A file holds one target, one kind and one `is_sentence`, so a scene becomes several files with identical
+pixels. The directory appears complete or not at all, and `synth.json` in it says how it was made.
 """
 
 from __future__ import annotations
@@ -23,13 +23,14 @@ from segtune.data.sources.synthetic.questions import KINDS, questions
 from segtune.data.sources.synthetic.scene import Scene, SceneQuery, draw_scene, scene_rng
 from segtune.ops.masks import PolygonShape
 
-VERSION = 4
+VERSION = 5
 """Raised whenever the same arguments would draw something else."""
 
 Polygons = dict[int, list[PolygonShape]]
 """Index of an object -> the polygons of its target."""
 
 _DATASET_KEYS = {"train": 11, "val": 12, "test": 13}  # first word of the seed key; streams use others
+_QUESTIONS = {"train": (10, 11), "val": (4, 6), "test": (4, 6)}  # how many of a scene: the first, and the end
 _UNCLEAR_SHARE = 0.6  # of the occluded targets, how many get an ignored border
 _JPEG_QUALITY = 95
 
@@ -43,8 +44,9 @@ def draw_asked_scene(seed: int, split: str, index: int) -> tuple[Scene, list[Sce
         index: Of the scene within the split.
 
     Returns:
-        The scene, four or five questions of all four kinds about at least two objects, and the polygons of each
-        object asked for.
+        The scene, its questions of all four kinds about at least two objects, and the polygons of each object asked
+        for. There are ten questions of a train scene, because a question costs a step of training little beside its
+        image, and the same objects asked for in one way and another tell the words apart; four or five elsewhere.
     """
     attempt = 0
     while True:
@@ -52,7 +54,7 @@ def draw_asked_scene(seed: int, split: str, index: int) -> tuple[Scene, list[Sce
         attempt += 1
         scene = draw_scene(rng)
         unclear = rng.random(len(scene.objects)) < _UNCLEAR_SHARE
-        count = int(rng.integers(4, 6))
+        count = int(rng.integers(*_QUESTIONS[split]))
         asked = questions(scene, split, rng, count)
         if len(asked) < count or len({q.kind for q in asked}) < len(KINDS) or len({q.index for q in asked}) < 2:
             continue
@@ -104,7 +106,7 @@ def _write_split(place: Path, split: str, size: int, seed: int, first: int) -> d
         files: dict[tuple[int, str, bool], list[SceneQuery]] = {}
         for query in asked:
             files.setdefault((query.index, query.kind, query.is_sentence), []).append(query)
-        for letter, ((target, _, _), queries) in zip("abcdefgh", files.items(), strict=False):
+        for letter, ((target, _, _), queries) in zip("abcdefghijkl", files.items(), strict=False):
             stem = f"scene_{first + index:05d}_{letter}"
             (place / f"{stem}.jpg").write_bytes(pixels)
             text = json.dumps(_annotation(stem, queries, shapes[target]), ensure_ascii=False)
