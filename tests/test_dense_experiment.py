@@ -262,6 +262,30 @@ def test_a_stage_moves_exactly_the_blocks_that_it_declares(encoder: str, states:
         assert all(torch.equal(loaded[name], after[name]) for name in after)
 
 
+def test_a_stage_that_unfreezes_too_much_does_not_begin(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What trains is asserted at the boundary itself, whoever declared it."""
+    monkeypatch.setattr(dense, "unfreeze", lambda model, blocks: model.requires_grad_(True))
+    with pytest.raises(AssertionError, match=r"declared: blocks=0; of another requires_grad: encoder\."):
+        experiment.train(config("too-much", *PROGRESSIVE))
+
+
+def test_the_optimiser_of_a_stage_is_new_and_over_exactly_what_trains(monkeypatch: pytest.MonkeyPatch) -> None:
+    original, seen = course.build_optimizer, []
+
+    def watching(model, *arguments):
+        optimizer = original(model, *arguments)
+        held = [id(parameter) for group in optimizer.param_groups for parameter in group["params"]]
+        trains = {id(parameter) for parameter in model.parameters() if parameter.requires_grad}
+        seen.append((len(held) == len(set(held)), set(held) == trains, len(trains), len(optimizer.state)))
+        return optimizer
+
+    monkeypatch.setattr(course, "build_optimizer", watching)
+    experiment.train(config("optimisers", *PROGRESSIVE))
+    assert [(once, exact, moments) for once, exact, _, moments in seen] == [(True, True, 0)] * 3
+    counts = [count for _, _, count, _ in seen]
+    assert counts == sorted(set(counts))
+
+
 def test_an_encoder_with_files_of_its_own_stays_as_they_are(states: list, tmp_path: Path) -> None:
     exported = experiment.train(config("exporting", "train.epochs=1", f"run.export={tmp_path / 'encoder'}")).path
     name, stages = "from-files", "[{epochs: 1, unfreeze: 0}, {epochs: 1, unfreeze: 1}]"
@@ -449,6 +473,12 @@ def test_other_classes_are_refused_by_name(both: Path) -> None:
     assert "background, red, green" in str(caught.value)
     assert caught.value.exit_code == 3
     assert not Path("runs/other-classes").exists()
+
+
+def test_the_best_of_a_second_stage_is_refused_by_its_classes_too() -> None:
+    run = experiment.train(config("of-three-classes", *PROGRESSIVE)).path
+    with pytest.raises(CheckpointError, match="background, red, green"):
+        experiment.train(config("of-two-classes", f"model.start={run}@stage-2-best", "data.exclude=[green]"))
 
 
 # --- what cannot be

@@ -23,6 +23,7 @@ from segtune.data import loader
 from segtune.engine import loop
 from segtune.engine.checkpoint import load_training, open_checkpoint
 from segtune.engine.loading import load
+from segtune.experiment import reasoning
 from segtune.models.trainable import canonical_name
 from segtune.reports.facts import read_run
 
@@ -130,6 +131,12 @@ def test_a_stage_trains_what_it_declares_and_nothing_else(staged: Path) -> None:
     assert not any("mask_decoder" in name for name in moved)
     assert any("mask_decoder" in name for name in third if not np.array_equal(second[name], third[name]))
     assert all((first[name] == 0).all() for name in first if "lora_B" in name)
+
+
+def test_a_stage_that_trains_otherwise_than_declared_does_not_begin(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reasoning, "apply_trainable", lambda model, settings: None)
+    with pytest.raises(AssertionError, match=r"otherwise than declared: .*lora"):  # at rest in the first stage
+        experiment.train(config("otherwise", *STAGES))
 
 
 def test_each_stage_has_its_own_rate_and_schedule(staged: Path) -> None:

@@ -4,6 +4,7 @@ import pytest
 
 from segtune.core.errors import ConfigError, DataError
 from segtune.data.open import open_source, usable
+from segtune.data.sources.synthetic.write import VERSION
 from segtune.data.spec import DataSpec
 
 
@@ -33,6 +34,18 @@ def test_scenes_are_drawn_once_and_then_read(tmp_path):
     again = DataSpec.parse("synth:scenes@val", root=tmp_path)
     assert again == spec
     assert list(open_source(again, scenes=20, seed=4).ids(0)) == list(source.ids(0))
+
+
+def test_scenes_of_another_version_are_read_with_a_warning(tmp_path, caplog):
+    spec = DataSpec.parse("synth:scenes@val", root=tmp_path)
+    open_source(spec, scenes=10, seed=3)
+    assert len(open_source(spec)) == 2
+    assert not caplog.records
+    description = tmp_path / "scenes" / "synth.json"
+    description.write_text(description.read_text().replace(f'"version": {VERSION}', '"version": 1'))
+    assert len(open_source(spec)) == 2
+    (record,) = caplog.records
+    assert f"dataset version 1, now {VERSION}" in record.getMessage()
 
 
 def test_streams(tmp_path):

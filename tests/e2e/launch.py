@@ -17,10 +17,10 @@ def two(name: str, **changes: object) -> list[str]:
     """Arguments of a run whose steps do not depend on how its batches are dealt out: without dropout.
 
     In each of two epochs there is a step of four images and one of two, in which the second process has nothing to do;
-    five validation images cannot be halved. (An image has four or five samples.)
+    five validation images cannot be halved. (An image of the train split has ten samples.)
     """
     fixed: dict[str, object] = {
-        "data__max_train_samples": 25, "data__val": "synth:scenes@train", "data__max_val_samples": 20,
+        "data__max_train_samples": 60, "data__val": "synth:scenes@train", "data__max_val_samples": 50,
         "model__lora__dropout": 0, "train__epochs": 2,
         "optim__lr": 1e-3, "eval__before": False, "eval__batch_size": 2, "train__validate_generate": False,
         "train__best": "val_gIoU", "eval__max_new_tokens": 2, "eval__overlays": 2,

@@ -298,12 +298,13 @@ def test_training_goes_on_without_the_bad_files(
 
 
 def test_too_many_bad_files_are_refused_before_anything_happens(spoilt: Path, tmp_path: Path, fails: Fails) -> None:
-    (spoilt / "train" / "scene_00003_a.json").write_text("")
+    for path in (spoilt / "train").glob("scene_0000[34]_*.json"):
+        path.write_text("")
     settings = training("r", data__train=f"{spoilt}@train", run__root=tmp_path / "runs")
-    fails(3, settings, "at most 10% bad items", "4 bad items among 34 files", "data.max_bad_fraction")
+    fails(3, settings, "at most 10% bad items", "17 bad items among 53 annotation files", "data.max_bad_fraction")
     for path in (spoilt / "train").glob("*.json"):
         path.write_text("{}")
-    fails(3, settings, "nothing that can be used", "scene_00000_a.json", "... and 24 more")
+    fails(3, settings, "nothing that can be used", "scene_00000_a.json", "... and 43 more")
     assert not (tmp_path / "runs").exists()
 
 

@@ -67,13 +67,13 @@ def test_logits_are_brought_to_the_original_size_and_decided_there(size) -> None
     _require(answer, upsampled(_logits(_resized(picture, SIZE)), size))
 
 
-@pytest.mark.parametrize("flip", [False, True])
-def test_a_batch_is_its_images(flip) -> None:
+@pytest.mark.parametrize("tta", [{}, {"flip": True}, {"flip": True, "flip_vertical": True}])
+def test_a_batch_is_its_images(tta) -> None:
     items = [LabelledImage(f"i{n}", image(s, n), np.zeros(s, np.uint8)) for n, s in enumerate([(36, 50), (50, 36)])]
     batch = collate_dense([transform()(item) for item in items])
     model = Toy(stride=4, change=lambda x: x + torch.linspace(0, 1, x.shape[-1])).eval()
-    config = _config(tta={"flip": flip})
-    for item, answer in zip(items, segment_batch(model, batch, flip=flip), strict=True):
+    config = _config(tta=tta)
+    for item, answer in zip(items, segment_batch(model, batch, mirrors=config.tta.mirrors), strict=True):
         _same(answer, segment(model, transform(), item.image, config), atol=1e-6)
 
 
@@ -117,6 +117,24 @@ def test_views_are_averaged_as_probabilities() -> None:
             logits = upsampled(found[..., ::-1] if mirrored else found, largest)
             classes.append(softmax(logits[:3]))
             foreground.append(1 / (1 + np.exp(-logits[3])))
+    p, q = np.mean(classes, axis=0), np.mean(foreground, axis=0)
+    _require(answer, upsampled(np.concatenate([np.log(p), np.log(q / (1 - q))[None]]), picture.shape[:2]), atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("tta", "axes"),
+    [({"flip_vertical": True}, [(), (-2,)]), ({"flip": True, "flip_vertical": True}, [(), (-1,), (-2,), (-1, -2)])],
+)
+def test_mirrors_upside_down_are_averaged_too(tta, axes) -> None:
+    model, picture = Toy(change=_tilted).eval(), image()
+    answer = segment(model, transform(), picture, _config(tta=tta))
+    assert len(model.calls) == len(axes)
+    pixels, classes, foreground = _resized(picture, SIZE), [], []
+    for one in axes:
+        found = _logits(_tilted(torch.from_numpy(np.flip(pixels, one).copy())).numpy())
+        logits = np.flip(found, one)
+        classes.append(softmax(logits[:3]))
+        foreground.append(1 / (1 + np.exp(-logits[3])))
     p, q = np.mean(classes, axis=0), np.mean(foreground, axis=0)
     _require(answer, upsampled(np.concatenate([np.log(p), np.log(q / (1 - q))[None]]), picture.shape[:2]), atol=1e-4)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from segtune.config import load_recipe
 from segtune.core.config import validate
 from segtune.core.errors import ConfigError
 from segtune.engine.config import OptimConfig, TrainConfig
@@ -64,6 +65,24 @@ def test_settings_of_a_stage_that_do_not_exist_are_refused(optim: dict, words: s
     with pytest.raises(ConfigError, match=words) as refusal:
         plan(_train(epochs=1, stages=[{"epochs": 1, "optim": optim}]), OptimConfig())
     assert "train.stages[0]" in str(refusal.value)
+
+
+def test_the_recipe_of_the_first_users_is_theirs() -> None:
+    """30, 30 and the rest of 100 epochs; 0, 8 and 16 blocks; restarts of 15 epochs after 60 steps, down to 1e-7."""
+    config = load_recipe("dinov2-giant-stages", ["data.root=photos"])
+    stages = plan(config.train, config.optim)
+    assert [(stage.epochs, stage.unfreeze) for stage in stages] == [(30, 0), (30, 8), (40, 16)]
+    assert [stage.optim.lr for stage in stages] == pytest.approx([1e-4, 3e-5, 5e-6])
+    for stage in stages[:2]:
+        optim = stage.optim
+        assert (optim.schedule, optim.period, optim.period_multiplier, optim.burn_in_steps) == ("restarts", 15, 1, 60)
+        assert optim.lr * optim.floor == pytest.approx(1e-7, rel=1e-3)
+    assert (stages[2].optim.schedule, stages[2].optim.gamma) == ("exponential", 0.999)
+    assert (config.model.encoder, config.model.decoder, config.optim.warmup_steps) == (
+        "facebook/dinov2-giant",
+        "unet",
+        0,
+    )
 
 
 @pytest.mark.parametrize("steps_per_epoch", [1, 7, 60])

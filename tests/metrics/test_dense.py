@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import warnings
 
 import numpy as np
@@ -167,6 +168,26 @@ def test_binary_scores_are_those_of_sklearn_and_torchmetrics() -> None:
         assert scores[name] == pytest.approx(float(metric(ignore_index=IGNORE)(*tensors)), abs=1e-6)
     each = [f1_score(t[t != IGNORE], x[t != IGNORE] > 0) for x, t in pairs]
     assert scores["image_dice"] == scores["image_dice_nonempty"] == pytest.approx(np.mean(each))
+
+
+@pytest.mark.parametrize("found", [0, 1])
+@pytest.mark.parametrize("truth", ["nothing", "everything", "one pixel"])
+def test_degenerate_binary_scores_are_those_of_sklearn(found: int, truth: str) -> None:
+    """What sklearn calls undefined is None here; what is defined is equal."""
+    target = np.full((4, 5), truth == "everything", np.uint8)
+    target[0, 0] = truth != "nothing"
+    state = BinaryState()
+    state.update(np.full(target.shape, found, bool), target)
+    scores, pair = state.compute(), (target.ravel(), np.full(target.size, found))
+    for name, metric in (
+        ("dice", f1_score), ("iou", jaccard_score), ("precision", precision_score), ("recall", recall_score)
+    ):  # fmt: skip
+        # sklearn's Jaccard score has no word for undefined; it is where there is neither truth nor prediction
+        undefined = {"zero_division": np.nan} if metric is not jaccard_score else {"zero_division": 0}
+        expected = float(metric(*pair, **undefined))
+        nothing = math.isnan(expected) or (name == "iou" and not found and truth == "nothing")
+        assert scores[name] == (None if nothing else pytest.approx(expected)), name
+    assert scores["accuracy"] == pytest.approx(accuracy_score(*pair))
 
 
 def test_images_without_foreground_score_one_or_zero_and_are_counted() -> None:

@@ -16,6 +16,7 @@ from segtune.models.trainable import (
     canonical_name,
     component_of,
     render_table,
+    require_trainable_as_declared,
     table,
     table_dict,
     train_mode,
@@ -100,6 +101,17 @@ def test_a_wish_without_a_component_is_refused():
         apply_trainable(model, TrainSettings())
     with pytest.raises(ConfigError, match="nothing to train in: mask_decoder"):
         apply_trainable(nn.ModuleDict({"seg_projection": model.seg_projection}), WITHOUT_ADAPTERS)
+
+
+def test_the_assertion_sees_what_somebody_else_did():
+    loaded = tiny_loaded()
+    apply_trainable(loaded.model, TrainSettings())
+    require_trainable_as_declared(loaded.model, TrainSettings())
+    loaded.model.vlm.llava.model.multi_modal_projector.linear_1.weight.requires_grad_(True)
+    with pytest.raises(AssertionError, match=r"^trains otherwise than declared: [^,]*linear_1[^,]*weight$"):
+        require_trainable_as_declared(loaded.model, TrainSettings())
+    with pytest.raises(AssertionError, match=r" and \d+ more$"):
+        require_trainable_as_declared(loaded.model, NOTHING_TRAINS)
 
 
 def test_every_parameter_has_a_component_and_a_stranger_has_none():

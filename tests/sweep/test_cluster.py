@@ -1,4 +1,4 @@
-"""The search on Ray, with a stub of what it uses of Ray: Ray itself was not run."""
+"""The search on Ray, with a stub of what it uses of Ray; `tests/e2e/test_ray.py` runs Ray itself."""
 
 from __future__ import annotations
 

@@ -236,6 +236,14 @@ def test_hopeless_trials_end_early(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert f"pruned after epoch {max(pruned.reported)}" in (results.place.path / "leaderboard.md").read_text()
 
 
+def test_halving_ends_all_but_the_best_at_each_rung(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FAKE_EPOCH_SECONDS", "0.5")
+    results = run(tmp_path, axes={"optim.lr": [1e-3, 1e-1]}, epochs=4, prune="halving", prune_after=1)
+    assert [trial.state for trial in results.trials] == ["complete", "pruned"]
+    assert results.trials[1].pruned_at is not None
+    assert 1 <= results.trials[1].pruned_at < 4
+
+
 def test_without_the_switch_nothing_ends_early(tmp_path: Path) -> None:
     results = run(tmp_path, axes={"optim.lr": [1e-3, 1e-1]}, epochs=4, prune_startup=1)
     assert results.count("complete") == 2

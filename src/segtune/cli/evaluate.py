@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from segtune.cli.views import FlipOption, ScalesOption, WindowOption, inference
+from segtune.cli.views import FlipOption, FlipVerticalOption, ScalesOption, WindowOption, inference
 
 Mode = Literal["generate", "forced", "both"]
 """How the answer comes about: the model writes it, it is given, or once each."""
@@ -30,6 +30,7 @@ def evaluate(
     limit: Annotated[int | None, typer.Option("--limit", min=1, metavar="N", help="Only the first N images.")] = None,
     overlays: Annotated[int, typer.Option("--overlays", min=0, metavar="N", help="Write N overlay pictures.")] = 0,
     flip: FlipOption = False,
+    flip_vertical: FlipVerticalOption = False,
     scales: ScalesOption = "1",
     window: WindowOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the scores as JSON.")] = False,
@@ -52,7 +53,7 @@ def evaluate(
         batch_size=batch_size,
         limit=limit,
         overlays=overlays,
-        inference=inference(flip, scales, window),
+        inference=inference(flip, flip_vertical, scales, window),
     )
     if as_json:
         typer.echo(json.dumps(documents, indent=2, ensure_ascii=False))

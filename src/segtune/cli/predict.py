@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from segtune.cli.views import FlipOption, ScalesOption, WindowOption, inference
+from segtune.cli.views import FlipOption, FlipVerticalOption, ScalesOption, WindowOption, inference
 
 if TYPE_CHECKING:
     from segtune.engine.dense_config import DenseInferenceConfig
@@ -24,6 +24,7 @@ def predict(
     ] = None,
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Where to write.")] = Path("predictions"),
     flip: FlipOption = False,
+    flip_vertical: FlipVerticalOption = False,
     scales: ScalesOption = "1",
     window: WindowOption = None,
     heat: Annotated[
@@ -44,11 +45,12 @@ def predict(
     if layer is not None and heat is None:
         raise typer.BadParameter("--layer is the layer of --heat CLASS", param_hint="--layer")
     if query is None:
-        _classes(model, image, out, inference(flip, scales, window), heat, layer, as_json=as_json)
+        _classes(model, image, out, inference(flip, flip_vertical, scales, window), heat, layer, as_json=as_json)
         return
-    if flip or heat is not None or window is not None or scales != "1":
+    if flip or flip_vertical or heat is not None or window is not None or scales != "1":
         raise typer.BadParameter(
-            "--flip, --scales, --window and --heat are for dense models, which are asked without a QUERY"
+            "--flip, --flip-vertical, --scales, --window and --heat are for dense models, "
+            "which are asked without a QUERY"
         )
     from segtune.core.records import Query
     from segtune.data.images import open_image

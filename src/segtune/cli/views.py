@@ -11,6 +11,9 @@ if TYPE_CHECKING:
     from segtune.engine.dense_config import DenseEvalConfig
 
 FlipOption = Annotated[bool, typer.Option("--flip", help="Dense: average with the answer for the mirror image.")]
+FlipVerticalOption = Annotated[
+    bool, typer.Option("--flip-vertical", help="Dense: average with the answer for the image upside down.")
+]
 ScalesOption = Annotated[
     str, typer.Option("--scales", metavar="S,S", help="Dense: average over sizes of the image, e.g. 0.75,1,1.25.")
 ]
@@ -19,11 +22,12 @@ WindowOption = Annotated[
 ]
 
 
-def inference(flip: bool, scales: str, window: str | None) -> DenseEvalConfig:
+def inference(flip: bool, flip_vertical: bool, scales: str, window: str | None) -> DenseEvalConfig:
     """The views and windows that the options ask for.
 
     Args:
         flip: `--flip`.
+        flip_vertical: `--flip-vertical`.
         scales: `--scales`, numbers with commas between them.
         window: `--window`, height and width with an x between them.
 
@@ -41,7 +45,7 @@ def inference(flip: bool, scales: str, window: str | None) -> DenseEvalConfig:
     if not all(re.fullmatch(r"\d+(\.\d+)?", number) for number in numbers):
         raise ConfigError("no list of scales", where="--scales", expected="numbers, as in 0.75,1,1.25", found=scales)
     values = {
-        "tta": {"flip": flip, "scales": [float(number) for number in numbers]},
+        "tta": {"flip": flip, "flip_vertical": flip_vertical, "scales": [float(number) for number in numbers]},
         "window": None if size is None else [int(size[1]), int(size[2])],
     }
     return validate(DenseEvalConfig, values, where="the options")

@@ -10,8 +10,9 @@ from segtune.core.records import DenseSource, Source
 from segtune.data.bad_items import BadItem
 from segtune.data.layouts import LAYOUTS, TEXT_LAYOUT, find_splits
 from segtune.data.sources.reasonseg import ReasonSeg
+from segtune.data.sources.synthetic.drawn_directory import drawn_otherwise
 from segtune.data.sources.synthetic.stream import AttributeStream
-from segtune.data.sources.synthetic.write import write_dataset
+from segtune.data.sources.synthetic.write import VERSION, write_dataset
 from segtune.data.spec import DENSE_KINDS, DataSpec, describe_directory, is_absent
 
 _SHOWN_BAD_ITEMS = 10
@@ -64,6 +65,8 @@ def open_source(
     if spec.kind == "synth" and is_absent(directory):
         _log.info("drawing %d scenes into %s, which does not exist yet (seed %d)", scenes, directory, seed)
         write_dataset(directory, scenes=scenes, seed=seed)
+    elif spec.kind == "synth" and (told := drawn_otherwise(directory, VERSION)):
+        _log.warning("%s", told)
     split = the_split(spec)
     return ReasonSeg(directory, split, root=root, first_query_only=first_query_only, limit=limit)
 

@@ -16,9 +16,16 @@ class TtaConfig(Config):
     """Test-time augmentation: the probabilities of several views of an image are averaged."""
 
     flip: bool = Field(False, description="the mirror image too, left for right")
+    flip_vertical: bool = Field(False, description="the mirror image too, top for bottom; with flip, all four")
     scales: tuple[Scale, ...] = Field(
         (1.0,), min_length=1, description="sizes of what the encoder sees, as multiples of its own; nearest that fits"
     )
+
+    @property
+    def mirrors(self) -> tuple[tuple[int, ...], ...]:
+        """The axes of `[..., h, w]` by which each view is mirrored in turn; the first is the view as it is."""
+        across, over = ((), (-1,)) if self.flip else ((),), ((), (-2,)) if self.flip_vertical else ((),)
+        return tuple((*one, *other) for one in over for other in across)
 
 
 class DenseInferenceConfig(Config):

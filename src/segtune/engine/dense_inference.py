@@ -79,18 +79,20 @@ def segment(
 
 
 @torch.inference_mode()
-def segment_batch(model: DenseSegmenter, batch: DenseBatch, *, flip: bool = False) -> list[DenseAnswer]:
+def segment_batch(
+    model: DenseSegmenter, batch: DenseBatch, *, mirrors: Sequence[tuple[int, ...]] = ((),)
+) -> list[DenseAnswer]:
     """Segments whole images that a loader has prepared; the same answers as `segment` gives, several at once.
 
     Args:
         model: In evaluation mode.
         batch: On the model's device; its labels are not looked at.
-        flip: Average over mirror images too.
+        mirrors: The axes by which the images are mirrored in turn (`TtaConfig.mirrors`); the answers are averaged.
 
     Raises:
         SegtuneError: The model's answer is NaN.
     """
-    logits = _joined(model, [batch.pixels], flip=flip)
+    logits = _joined(model, [batch.pixels], mirrors)
     sizes = [(item.image.shape[0], item.image.shape[1]) for item in batch.items]
     return [_decide(_Whole(one), size, model) for one, size in zip(logits, sizes, strict=True)]
 
@@ -136,10 +138,10 @@ def _answer_boxes(
         for scale in config.tta.scales
     )
     views = [torch.stack([transform.pixels(image, size=size, box=box) for box in boxes]).to(device) for size in sizes]
-    return _joined(model, views, flip=config.tta.flip)
+    return _joined(model, views, config.tta.mirrors)
 
 
-def _joined(model: DenseSegmenter, views: Sequence[Tensor], *, flip: bool) -> Tensor:
+def _joined(model: DenseSegmenter, views: Sequence[Tensor], mirrors: Sequence[tuple[int, ...]]) -> Tensor:
     """One map of logits from several views of the same images.
 
     The mean over views of probabilities (softmax of classes, sigmoid of the binary mask), each first brought to the
@@ -148,14 +150,12 @@ def _joined(model: DenseSegmenter, views: Sequence[Tensor], *, flip: bool) -> Te
     Args:
         model: In evaluation mode.
         views: Float `[B, 3, h_i, w_i]`, model pixels.
-        flip: Whether each view is shown mirrored too.
+        mirrors: The axes by which each view is mirrored in turn, and its answer back.
 
     Returns:
         float32 `[B, K, h', w']`: the classes, then the binary mask. Of a single view these are its own logits.
     """
-    maps = [_stacked(model.decode(view)) for view in views]
-    if flip:
-        maps += [_stacked(model.decode(view.flip(-1))).flip(-1) for view in views]
+    maps = [_stacked(model.decode(view.flip(axes))).flip(axes) for axes in mirrors for view in views]
     if len(maps) == 1:
         return maps[0]
     size = tuple(max(map_.shape[axis] for map_ in maps) for axis in (-2, -1))

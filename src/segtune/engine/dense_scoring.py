@@ -78,5 +78,5 @@ def score_dense(
 
 def mode_of(config: DenseEvalConfig) -> str:
     """How the predictions come about, as the names of scores files say it: `dense`, `dense-tta`, `dense-windows`."""
-    views = "-tta" if config.tta.flip or config.tta.scales != (1.0,) else ""
+    views = "-tta" if len(config.tta.mirrors) > 1 or config.tta.scales != (1.0,) else ""
     return f"dense{views}{'-windows' if config.window is not None else ''}"

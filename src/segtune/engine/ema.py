@@ -33,7 +33,7 @@ class Ema:
         """Takes the weights in after an optimiser step.
 
         Args:
-            step: Optimiser steps made before it, from 0.
+            step: Optimiser steps made before it in this stage, from 0.
         """
         decay = min(self.decay, (1 + step) / (10 + step))
         for name, weight in self._weights.items():

@@ -149,7 +149,7 @@ class Trainer:
                 objective=self.task.objective, accelerator=self.accelerator, observe=tracker.observe,
             )  # fmt: skip
             if self.ema is not None and not report.skipped:
-                self.ema.update(state.step)
+                self.ema.update(state.stage_step)
             self._note(report, window, tracker, rate, progress)
             if number := largest(interrupts.received or 0):  # the signal may have reached one process alone
                 state.tracker = _whole(tracker).to_dict()

@@ -27,7 +27,7 @@ from segtune.engine.stages import Stage
 from segtune.engine.task import ReasoningTask
 from segtune.experiment.session import Session, say
 from segtune.models.config import TrainSettings
-from segtune.models.trainable import apply_trainable
+from segtune.models.trainable import apply_trainable, require_trainable_as_declared
 
 Data = tuple[Prepared, Prepared | None]
 """Training data and, where there are any, validation data."""
@@ -109,9 +109,10 @@ def _describe(config: ExperimentConfig, training: Prepared, validation: Prepared
 
 
 def _enter_stage(loaded: Loaded, stage: Stage) -> None:
-    """What trains in a stage: the components of the run, but for those that rest in it."""
-    settings = {**loaded.config.train.model_dump(), **stage.train}
-    apply_trainable(loaded.model, TrainSettings.model_validate(settings))
+    """What trains in a stage, declared and then asserted: the components of the run, but for those that rest in it."""
+    settings = TrainSettings.model_validate({**loaded.config.train.model_dump(), **stage.train})
+    apply_trainable(loaded.model, settings)
+    require_trainable_as_declared(loaded.model, settings)
 
 
 def _score(

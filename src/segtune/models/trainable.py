@@ -106,15 +106,7 @@ def apply_trainable(model: nn.Module, settings: TrainSettings) -> None:
     Raises:
         ConfigError: A component that should train has no parameters in this model.
     """
-    wanted = {
-        **{lora: getattr(settings, part) == "lora" for lora, part in _LORA_OF.items()},
-        "seg_token": settings.seg_token and settings.embeddings == "frozen",
-        **{
-            part: getattr(settings, part) == "full"
-            for part in _REASONING_COMPONENTS
-            if part not in (*_LORA_OF, "seg_token")
-        },
-    }
+    wanted = _wanted(settings)
     present = set()
     for name, parameter in model.named_parameters():
         component = component_of(name)
@@ -130,6 +122,40 @@ def apply_trainable(model: nn.Module, settings: TrainSettings) -> None:
             expected="components that this model has",
             found=", ".join(sorted(present)),
         )
+
+
+def require_trainable_as_declared(model: nn.Module, settings: TrainSettings) -> None:
+    """Asserts that a model trains what was declared and nothing else; called at every boundary of stages.
+
+    Args:
+        model: A `ReasoningSegmenter` as it is about to train.
+        settings: The declaration.
+
+    Raises:
+        AssertionError: A parameter trains that should not, or the reverse; up to eight are named.
+    """
+    wanted = _wanted(settings)
+    wrong = [
+        name
+        for name, parameter in model.named_parameters()
+        if parameter.requires_grad != (wanted[component_of(name)] and parameter.is_floating_point())
+    ]
+    if wrong:
+        more = f" and {len(wrong) - 8} more" if len(wrong) > 8 else ""
+        raise AssertionError(f"trains otherwise than declared: {', '.join(wrong[:8])}{more}")
+
+
+def _wanted(settings: TrainSettings) -> dict[str, bool]:
+    """Whether each component trains under a declaration."""
+    return {
+        **{lora: getattr(settings, part) == "lora" for lora, part in _LORA_OF.items()},
+        "seg_token": settings.seg_token and settings.embeddings == "frozen",
+        **{
+            part: getattr(settings, part) == "full"
+            for part in _REASONING_COMPONENTS
+            if part not in (*_LORA_OF, "seg_token")
+        },
+    }
 
 
 def train_mode(model: nn.Module) -> None:

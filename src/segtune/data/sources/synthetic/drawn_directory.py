@@ -92,6 +92,28 @@ def draw_once(
     return counts
 
 
+def drawn_otherwise(directory: Path, version: int) -> str | None:
+    """What to tell about a drawn dataset that is there, where today's program would draw another one.
+
+    Args:
+        directory: An existing dataset; anything that was not drawn by this program is nobody's business here.
+        version: Today's, of the same kind of dataset.
+
+    Returns:
+        A sentence; None where there is nothing to tell.
+    """
+    try:
+        found = json.loads((directory / DESCRIPTION).read_text(encoding="utf-8"))["version"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    if found == version:
+        return None
+    return (
+        f"{directory} was drawn by another segtune (dataset version {found}, now {version}): its scores compare with "
+        "no others; remove it to have it drawn anew"
+    )
+
+
 def _existing(directory: Path, description: Mapping[str, Any], files: Mapping[str, str]) -> Counts | None:
     """The counts of a dataset that is already there as described; None where the directory is free.
 
