@@ -24,11 +24,11 @@ train:
 
 test:
 	$(SETUP) test
-	@$(PYTEST) -q -m "not slow and not external" $(ARGS)
+	@$(PYTEST) -q -m "not slow" $(ARGS)
 
 test-slow:
 	$(SETUP) slow
-	@$(PYTEST) -q -m "(slow or quant) and not external" $(ARGS)
+	@$(PYTEST) -q -m "slow or quant" $(ARGS)
 
 check:
 	$(SETUP) test

@@ -14,12 +14,15 @@ import torch
 from safetensors.numpy import load_file
 from tests.factory import tiny_base
 from tests.interrupting import history_without_times, interrupted
+from tests.models.hub_layout import write_llava, write_sam
 
 from segtune import experiment
 from segtune.config import ExperimentConfig, load_recipe
 from segtune.core.errors import ConfigError, DataError, SegtuneError
 from segtune.core.files import read_json, read_jsonl
 from segtune.data import loader
+from segtune.data.sources.synthetic.corpus import training_texts
+from segtune.data.sources.synthetic.write import write_dataset
 from segtune.engine import loop
 from segtune.engine.checkpoint import load_training, open_checkpoint
 from segtune.engine.loading import load
@@ -466,3 +469,23 @@ def test_a_warm_up_longer_than_the_run_is_told_once(steps: int, warnings: int, m
     experiment.train(config(f"warm-{steps}", *settings))
     assert len(told) == warnings
     assert all("optim.warmup_steps=9 is more than the 4 steps of this run" in line for line in told)
+
+
+def test_the_recipe_of_the_7b_trains_from_its_layout_in_small(tmp_path: Path) -> None:
+    """Everything of `llava15-7b-qlora` but its size and its 4 bits, which need a GPU: by path, from data to scores."""
+    write_llava(tmp_path / "llava", training_texts(0, 40))
+    write_sam(tmp_path / "sam")
+    write_dataset(tmp_path / "photos", scenes=12, seed=3)
+    run = experiment.train(load_recipe("llava15-7b-qlora", [
+        f"data.root={tmp_path / 'photos'}", f"model.vlm={tmp_path / 'llava'}", f"model.mask_model={tmp_path / 'sam'}",
+        "model.quantize={llm: none}", "model.dtype=float32", "train={epochs: 1, accumulate: 2, precision: fp32}",
+        "optim.warmup_steps=1", "data.max_train_samples=40", "data.max_val_samples=8", "run={name: hub, threads: 1}",
+        "eval.max_new_tokens=4", "eval.overlays=1",
+    ])).path  # fmt: skip
+    trains = {name for name, row in read_json(run / "parameters.json")["components"].items() if row["trainable"]}
+    assert trains == {"lora", "seg_token", "seg_projection", "mask_decoder"}
+    assert {path.name for path in run.glob("eval_*.json")} == {
+        f"eval_photos_val_{mode}.json" for mode in ("forced", "generate")
+    }
+    about = load(str(run)).about()
+    assert about["model"]["vlm"] == str(tmp_path / "llava")
