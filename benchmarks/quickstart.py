@@ -1,6 +1,7 @@
 """Does fine-tuning teach? Runs the quickstart from several seeds and checks what the project promises of it.
 
     python benchmarks/quickstart.py --seeds 0 1 2 --out benchmarks/results/quickstart.json
+    python benchmarks/quickstart.py --runs runs/quickstart-... --seeds 1 2  # after `make train`: two seeds more
 
 For each seed: scores before and after in both modes and by kind of query, the rate at which the base already says
 `<SEG>`, the trivial baselines, the training time, and the scores with every query exchanged for that of another target
@@ -15,6 +16,7 @@ import json
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -66,8 +68,12 @@ def _exchange(group: Group) -> Group:
 
 def run_seed(recipe: str, seed: int, overrides: list[str]) -> dict[str, Any]:
     """Trains one seed and collects its figures."""
-    config = load_recipe(recipe, [f"run.seed={seed}", *overrides])
-    run = experiment.train(config)
+    return figures(experiment.train(load_recipe(recipe, [f"run.seed={seed}", *overrides])))
+
+
+def figures(run: RunDir) -> dict[str, Any]:
+    """The figures of a finished run; the exchanged queries are scored now."""
+    config = load_recipe(str(run.config))
     before, after = (_scores(path) for path in (run.path / "before", run.path))
     loaded = load(str(run.path))
     prepared = prepare(str(config.data.val), DataConfig(train=config.data.train, root=config.data.root))
@@ -76,7 +82,7 @@ def run_seed(recipe: str, seed: int, overrides: list[str]) -> dict[str, Any]:
     exchanged = experiment.score(loaded, swapped, place, EvalConfig(overlays=0), ["generate", "forced"])
     history = run.read_json("training_history.json")
     return {
-        "seed": seed,
+        "seed": config.run.seed,
         "run": run.name,
         "training_seconds": round(sum(row["epoch_time"] for row in history["train"]), 1),
         "before": before,
@@ -124,13 +130,16 @@ def main(arguments: list[str] | None = None) -> int:
     """Runs all seeds, prints a table, writes the figures; exits 1 where a promise is broken."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--recipe", default="quickstart")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--runs", type=Path, nargs="+", default=[], help="finished runs, not to be trained again")
+    parser.add_argument("--seeds", type=int, nargs="*", default=[0, 1, 2])
     parser.add_argument("--out", type=Path)
     parser.add_argument("overrides", nargs="*", help="key=value settings over the recipe's")
     options = parser.parse_args(arguments)
     results = []
-    for seed in options.seeds:
-        result = run_seed(options.recipe, seed, options.overrides)
+    measured = [partial(figures, RunDir.open(run)) for run in options.runs]
+    measured += [partial(run_seed, options.recipe, seed, options.overrides) for seed in options.seeds]
+    for measure in measured:
+        result = measure()
         results.append({**result, "promises": promises(result)})
         document = {"date": datetime.date.today().isoformat(), "machine": describe(), "results": results}
         if options.out:

@@ -124,9 +124,13 @@ def _conv(inputs, outputs, kernel, *, bias=False, norm=False):
 
 
 @pytest.mark.parametrize(
-    ("encoder", "widths", "stem"), [(VIT, [16, 32, 64, 64], 0), (PYRAMID, [16, 16, 16, 32, 64, 64], 2)]
-)
-def test_a_hand_count_of_the_unet(encoder, widths, stem):
+    ("encoder", "widths", "stem", "settings"),
+    [
+        (VIT, [16, 32, 64, 64], 0, {}), (PYRAMID, [16, 16, 16, 32, 64, 64], 2, {}),
+        (PYRAMID, [32, 32, 32, 32, 64, 64], 2, {"narrowest": 32}), (VIT, [64, 64, 64, 64], 0, {"narrowest": 99}),
+    ],
+)  # fmt: skip
+def test_a_hand_count_of_the_unet(encoder, widths, stem, settings):
     total = sum(_conv(c, w, 1, norm=True) for c, w in zip(encoder[0], widths[stem:], strict=True))
     total += sum(
         _conv(i, o, 3, norm=True) + _conv(o, o, 3, norm=True) for i, o in itertools.pairwise([3, *widths[:stem]])
@@ -134,7 +138,7 @@ def test_a_hand_count_of_the_unet(encoder, widths, stem):
     for fine, coarse in itertools.pairwise(widths):
         total += _conv(fine + coarse, fine, 3, norm=True) + _conv(fine, fine, 3, norm=True)
     total += _conv(widths[0], widths[0], 3, norm=True)
-    assert _count(_built("unet", encoder, width=64)) == total
+    assert _count(_built("unet", encoder, width=64, **settings)) == total
 
 
 @pytest.mark.parametrize("encoder", [VIT, PYRAMID])

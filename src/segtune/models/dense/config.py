@@ -31,6 +31,11 @@ class DenseModelConfig(Config):
     )
     decoder: Decoder = Field("unet", description="unet, dpt (arXiv 2103.13413) or linear")
     width: int = Field(128, ge=8, description="channels of the decoder; the U-Net halves them with every finer level")
+    narrowest: int = Field(
+        16,
+        ge=1,
+        description="unet: channels that no level goes below; thin things are seen at the finest, at some cost",
+    )
     pixel_skips: bool = Field(
         True, description="unet on a pyramid: skips from the pixels themselves, at strides finer than the encoder's"
     )

@@ -15,9 +15,6 @@ from torch import Tensor, nn
 from segtune.models.dense.config import DenseModelConfig
 from segtune.models.dense.layers import NORMS, ConvNormAct, Norm, resized
 
-NARROWEST = 16
-"""Channels below which the U-Net does not go, unless its width is less already."""
-
 
 def build_decoder(config: DenseModelConfig, channels: Sequence[int], strides: Sequence[int]) -> Decoder:
     """The decoder that a config asks for.
@@ -29,7 +26,9 @@ def build_decoder(config: DenseModelConfig, channels: Sequence[int], strides: Se
     """
     norm = NORMS[config.norm]
     if config.decoder == "unet":
-        return UnetDecoder(channels, strides, config.width, norm, pixel_skips=config.pixel_skips)
+        return UnetDecoder(
+            channels, strides, config.width, norm, narrowest=config.narrowest, pixel_skips=config.pixel_skips
+        )
     if config.decoder == "dpt":
         return DptDecoder(channels, strides, config.width, norm)
     return LinearDecoder(channels, strides, config.width)
@@ -64,7 +63,7 @@ class UnetDecoder(Decoder):
 
     Every map is projected by a 1x1 convolution. From the coarsest on, the state is up-sampled to the next finer map,
     the two are stacked and pass two 3x3 convolutions; one more stands at the end, which with the head's own makes two.
-    The coarsest map and the first join have `width` channels, every finer one half of them, at least 16.
+    The coarsest map and the first join have `width` channels, every finer one half of them, at least `narrowest`.
 
     The depths of a ViT all have stride s: projected, they are brought to s/8, s/4, s/2 and s by up-sampling, the
     earliest to the finest. A pyramid may have skips from the pixels too, at the strides 1, 2, ... finer than its own.
@@ -74,18 +73,26 @@ class UnetDecoder(Decoder):
         strides: Of the encoder's maps, in model pixels.
         width: Channels of the coarsest level.
         norm: Makes every normalisation.
+        narrowest: Channels that no level goes below, unless `width` is less.
         pixel_skips: Whether a pyramid has skips from the pixels.
     """
 
     def __init__(
-        self, channels: Sequence[int], strides: Sequence[int], width: int, norm: Norm, *, pixel_skips: bool
+        self,
+        channels: Sequence[int],
+        strides: Sequence[int],
+        width: int,
+        norm: Norm,
+        *,
+        narrowest: int,
+        pixel_skips: bool,
     ) -> None:
         super().__init__()
         pyramid = len(set(strides)) > 1
         count = len(channels)
         self.factors = [1] * count if pyramid else [2 ** (count - 1 - level) for level in range(count)]
         extra = (strides[0].bit_length() - 1) if pyramid and pixel_skips else 0
-        widths = _widths(width, count + extra)
+        widths = _widths(width, count + extra, narrowest)
         self.stem = PixelStem(widths[:extra], norm)
         self.projections = nn.ModuleList(
             ConvNormAct(inputs, outputs, norm, kernel=1)
@@ -251,7 +258,7 @@ class LinearDecoder(Decoder):
         return torch.stack(maps).sum(dim=0)
 
 
-def _widths(width: int, levels: int) -> list[int]:
-    """Channels of the U-Net's levels, fine to coarse: `width` at the two coarsest, then halves, at least 16."""
-    floor = min(width, NARROWEST)
+def _widths(width: int, levels: int, narrowest: int) -> list[int]:
+    """Channels of the U-Net's levels, fine to coarse: `width` at the two coarsest, then halves, never below the floor."""
+    floor = min(width, narrowest)
     return [max(width >> max(levels - 2 - level, 0), floor) for level in range(levels)]
