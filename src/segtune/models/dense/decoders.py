@@ -259,6 +259,6 @@ class LinearDecoder(Decoder):
 
 
 def _widths(width: int, levels: int, narrowest: int) -> list[int]:
-    """Channels of the U-Net's levels, fine to coarse: `width` at the two coarsest, then halves, never below the floor."""
+    """Channels of the U-Net's levels, fine to coarse: `width` at the two coarsest, then halves down to a floor."""
     floor = min(width, narrowest)
     return [max(width >> max(levels - 2 - level, 0), floor) for level in range(levels)]
