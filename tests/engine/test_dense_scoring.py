@@ -55,7 +55,9 @@ def test_files_beside_each_other_tell_the_same(mode: str, tmp_path) -> None:
     assert document["counts"]["images"] == COUNT
     assert "most_frequent_class" in str(document["baselines"])
     assert document["inference"] == {
-        "tta": {"flip": config.tta.flip, "scales": list(config.tta.scales)},
+        "tta": {
+            "flip": config.tta.flip, "flip_vertical": config.tta.flip_vertical, "scales": list(config.tta.scales),
+        },
         "window": None if config.window is None else list(config.window), "overlap": config.overlap,
     }  # fmt: skip
     rows = read_jsonl(tmp_path / f"new/predictions/photos_val_{mode}.jsonl")
