@@ -6,7 +6,10 @@ for its batches from a position on.
 
 from __future__ import annotations
 
+import multiprocessing
+import os
 import signal
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
@@ -178,11 +181,29 @@ def load_batches(
         collate_fn=collate,
         num_workers=num_workers,
         pin_memory=torch.cuda.is_available(),
-        worker_init_fn=_leave_signals_to_parent if num_workers else None,
+        worker_init_fn=_begin_worker if num_workers else None,
     )
 
 
-def _leave_signals_to_parent(worker: int) -> None:
+def _begin_worker(worker: int) -> None:
+    """What a worker does before its first batch."""
+    _leave_signals_to_parent()
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _leave_signals_to_parent() -> None:
     """Ctrl-C and a scheduler's SIGTERM reach every process of a group; the run saves and then ends its workers."""
     for received in (signal.SIGINT, signal.SIGTERM):
         signal.signal(received, signal.SIG_IGN)
+
+
+def _end_with_parent() -> None:
+    """Ends this worker when the process that began it has gone, even one that was killed before the worker looked.
+
+    PyTorch's own watch takes whoever is the parent at its first look for the parent for good, and a worker left over
+    would hold for ever what it has inherited, the lock of a trial of a search among it.
+    """
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
