@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import copy
+import re
 from pathlib import Path
 from typing import Any, Literal
 
@@ -147,6 +149,33 @@ def test_override_values(override: str, value: Any) -> None:
 def test_malformed_overrides(override: str) -> None:
     with pytest.raises(ConfigError):
         merge_overrides({"seed": 3}, [override])
+
+
+def test_an_override_names_an_entry_of_a_list_by_its_position() -> None:
+    before = {"stages": [{"name": "first", "lr": 1.0}, {"name": "second", "optim": {"lr": 2.0}}], "names": ["a", "b"]}
+    kept = copy.deepcopy(before)
+    changes = ["stages.1.optim.lr=0.5", "stages.0.lr=null", "stages.1.epochs=3", "names.1=c"]
+    assert merge_overrides(before, changes) == {
+        "stages": [{"name": "first", "lr": None}, {"name": "second", "optim": {"lr": 0.5}, "epochs": 3}],
+        "names": ["a", "c"],
+    }
+    assert before == kept
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("stages.2.lr=1", r"stages is a list of 2 and has no entry 2\n.*0 to 1"),
+        ("stages.-1.lr=1", "stages is a list of 2 and has no entry -1"),
+        ("stages.lr=1", "stages is a list of 2 and has no entry lr"),
+        ("stages.0.names.0=1", r"stages.0.names is a list of 0 and has no entry 0\n.*stages.0.names=\[...\]"),
+        ("stages.0.lr.x=1", "stages.0.lr is a value and has no keys below it"),
+    ],
+)
+def test_an_override_of_an_entry_that_a_list_does_not_have(override: str, message: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        merge_overrides({"stages": [{"lr": 1.0, "names": []}, {}]}, [override])
+    assert re.search(message, str(caught.value))
 
 
 def test_merge_is_deep_and_replaces_lists() -> None:

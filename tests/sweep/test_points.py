@@ -125,3 +125,30 @@ def test_a_dense_recipe_is_searched_by_its_own_keys_and_metric(tmp_path: Path) -
     assert [config.model_dump()["model"]["unfreeze"] for config in configs] == [0, 0, 2, 2, "all", "all"]
     with pytest.raises(ConfigError, match="no value of val_gIoU would come"):
         resolved(a_search(tmp_path, recipe="shapes", overrides=[], axes=axes, metric="val_gIoU"), base)
+
+
+STAGES = """
+extends: quickstart
+train:
+  epochs: 4
+  stages: [{name: words, epochs: 2, train: {mask_decoder: frozen}}, {name: all, lr_factor: 0.3}]
+"""
+
+
+def test_an_axis_over_one_stage_leaves_the_others_as_they_are(tmp_path: Path) -> None:
+    (tmp_path / "stages.yaml").write_text(STAGES)
+    axes = {"train.stages.1.lr_factor": {"low": 1, "high": 3, "step": 1}, "train.stages.0.epochs": [1, 2]}
+    search = a_search(tmp_path, recipe=str(tmp_path / "stages.yaml"), epochs=None, axes=axes)
+    base = Base.read(search)
+    points = grid_points(resolved(search, base))
+    made = [base.config(point.settings).train.stages for point in points]
+    assert [(stages[0].epochs, stages[1].lr_factor) for stages in made] == [
+        (epochs, factor) for factor in (1.0, 2.0, 3.0) for epochs in (1, 2)
+    ]
+    assert all(isinstance(stages[1].lr_factor, float) for stages in made)
+    assert {(stages[0].name, stages[1].name) for stages in made} == {("words", "all")}
+    search = a_search(
+        tmp_path, recipe=str(tmp_path / "stages.yaml"), epochs=None, axes={"train.stages.2.lr_factor": [0.1]}
+    )
+    with pytest.raises(ConfigError, match=r"train.stages is a list of 2 and has no entry 2"):
+        resolved(search, Base.read(search))

@@ -71,11 +71,12 @@ def merge_overrides(mapping: Mapping[str, Any], overrides: Sequence[str]) -> dic
     Args:
         mapping: What is there; not changed.
         overrides: Of the form `section.key=value`; values as in YAML (`1e-3`, `true`, `null`, `[1, 2]`, text). A
-            value that is a mapping replaces what stood there.
+            value that is a mapping replaces what stood there. An entry of a list is named by its position from 0, as in
+            `train.stages.1.lr_factor=0.3`.
 
     Raises:
-        ConfigError: An override without `=`, an empty key, a malformed value, or a key below something that is not
-            a section.
+        ConfigError: An override without `=`, an empty key, a malformed value, a key below something that is not a
+            section, or a position that a list does not have.
     """
     result = merge({}, mapping)
     for override in overrides:
@@ -84,14 +85,7 @@ def merge_overrides(mapping: Mapping[str, Any], overrides: Sequence[str]) -> dic
         parts = key.split(".")
         if not equals or not all(parts):
             raise ConfigError(f"not a setting: {override!r}", expected="section.key=value, as in optim.lr=1e-4")
-        section = result
-        for depth, part in enumerate(parts[:-1], start=1):
-            below = section.get(part)
-            if below is not None and not isinstance(below, Mapping):
-                raise ConfigError(f"{'.'.join(parts[:depth])} is a value and has no keys below it", where=override)
-            section[part] = dict(below or {})
-            section = section[part]
-        section[parts[-1]] = parse_value(text, key)
+        result = _replaced(result, parts, parse_value(text, key), override)
     return result
 
 
@@ -147,6 +141,28 @@ def nearest(word: str, known: Iterable[str], count: int = 3, cutoff: float = 0.6
 def known_keys(cls: type[BaseModel]) -> list[str]:
     """Every dotted key that a config class takes, sections included, in the order of definition."""
     return list(_walk(cls, "", ()))
+
+
+def _replaced(node: Any, keys: Sequence[str], value: Any, override: str, above: str = "") -> Any:
+    """Plain data with the value at `keys` replaced; `node` is not changed. `above` names it, for the message."""
+    if not keys:
+        return value
+    key, rest = keys[0], keys[1:]
+    path = f"{above}.{key}" if above else key
+    if isinstance(node, list | tuple):
+        if not key.isdecimal() or int(key) >= len(node):
+            raise ConfigError(
+                f"{above} is a list of {len(node)} and has no entry {key}", where=override,
+                expected=f"a position from 0 to {len(node) - 1}" if node else f"the whole list, {above}=[...]",
+            )  # fmt: skip
+        entries = list(node)
+        entries[int(key)] = _replaced(entries[int(key)], rest, value, override, path)
+        return entries
+    if node is not None and not isinstance(node, Mapping):
+        raise ConfigError(f"{above} is a value and has no keys below it", where=override)
+    section = dict(node or {})
+    section[key] = _replaced(section.get(key), rest, value, override, path)
+    return section
 
 
 def _plain(config: Config | Mapping[str, Any]) -> Mapping[str, Any]:

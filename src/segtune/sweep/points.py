@@ -162,9 +162,9 @@ def _of_its_kind(key: str, axis: Axis, base: Base, search: SearchConfig) -> Axis
     if not isinstance(axis, Range):
         return axis
     first = _first_point(search) | {key: axis.low}
-    value: Any = base.config(first, where=f"axes.{key}").model_dump()
+    value: Any = base.config(first, where=f"axes.{key}").model_dump(mode="json")
     for part in key.split("."):
-        value = value.get(part) if isinstance(value, dict) else getattr(value, part, None)
+        value = value[int(part)] if isinstance(value, list) else value.get(part)
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise ConfigError("a range needs a key that holds a number", where=f"axes.{key}", fix="give a list of values")
     if isinstance(value, float):
