@@ -8,12 +8,14 @@ BIN = .venv/bin
 # two threads that spin on two shared cores are many times slower than one
 ONE_THREAD = OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive
 PYTEST = $(ONE_THREAD) $(BIN)/python -m pytest
+# a process a core, four at most: each needs about 1.5 GB; a file stays in one process, which trains its models once
+WORKERS ?= -n auto --maxprocesses 4 --dist loadfile
 
 .PHONY: help train test test-slow check format clean
 
 help:
 	@echo "make train      install, train the embedded model on the embedded data, score it (ARGS='key=value ...')"
-	@echo "make test       install and run the tests (ARGS='tests/core -k name')"
+	@echo "make test       install and run the tests (ARGS='tests/core -k name'; WORKERS= for one process)"
 	@echo "make test-slow  the slow tests, and those of the extra quant, which it installs"
 	@echo "make check      lint, format, types, layers"
 	@echo "make clean      remove caches and build products; .venv and runs stay"
@@ -24,11 +26,11 @@ train:
 
 test:
 	$(SETUP) test
-	@$(PYTEST) -q -m "not slow" $(ARGS)
+	@$(PYTEST) -q $(WORKERS) -m "not slow" $(ARGS)
 
 test-slow:
 	$(SETUP) slow
-	@$(PYTEST) -q -m "slow or quant" $(ARGS)
+	@$(PYTEST) -q $(WORKERS) -m "slow or quant" $(ARGS)
 
 check:
 	$(SETUP) test

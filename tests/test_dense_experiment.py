@@ -14,6 +14,7 @@ import pytest
 import torch
 from PIL import Image
 from safetensors.numpy import load_file
+from tests.float64 import TOLERANCE, use_float64
 from tests.interrupting import history_without_times, interrupted
 from tests.photos import CLASSES, SIZE, write_photos
 
@@ -418,8 +419,9 @@ def test_workers_change_nothing(watched: Path) -> None:
 # --- steps
 
 
-def test_micro_batches_are_one_batch() -> None:
+def test_micro_batches_are_one_batch(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without batch norm, which sees micro-batches one by one, and without dropout, which draws for each."""
+    use_float64(monkeypatch)
     runs = []
     for batch, accumulate in ((4, 1), (1, 4)):
         settings = (f"train.batch_size={batch}", f"train.accumulate={accumulate}", "model.dropout=0",
@@ -428,9 +430,9 @@ def test_micro_batches_are_one_batch() -> None:
     steps = [read_jsonl(run / "metrics.jsonl") for run in runs]
     assert [row["step"] for row in steps[1]] == [1, 2, 3, 4]
     for ours, theirs in zip(*steps, strict=True):
-        assert theirs == pytest.approx(ours, rel=1e-4)
+        assert theirs == pytest.approx(ours, rel=TOLERANCE)
     histories = [history_without_times(run)["val"][-1] for run in runs]
-    assert histories[1] == pytest.approx(histories[0], rel=2e-3, abs=1e-3)
+    assert histories[1] == pytest.approx(histories[0], rel=TOLERANCE)
 
 
 def test_bf16_trains_weights_of_float32() -> None:

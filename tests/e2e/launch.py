@@ -11,6 +11,8 @@ from pathlib import Path
 from tests.e2e.commands import environment, finish, training
 
 PYTHON = Path(sys.executable)
+FLOAT64 = Path(__file__).resolve().parents[1] / "float64.py"
+"""The command `segtune` in double precision, for what is compared with another way to compute the same."""
 
 
 def two(name: str, **changes: object) -> list[str]:

@@ -16,7 +16,8 @@ from PIL import Image
 from safetensors.numpy import load_file
 from tests.e2e.commands import BASE, RUNS, finish, segtune, start, wait_for
 from tests.e2e.conftest import Trained
-from tests.e2e.launch import succeeded, torchrun
+from tests.e2e.launch import FLOAT64, PYTHON, succeeded, torchrun
+from tests.float64 import TOLERANCE
 from tests.interrupting import history_without_times
 from tests.photos import CLASSES, write_photos
 
@@ -332,7 +333,7 @@ def test_two_processes_do_what_one_does(encoder: str, place: Path, does: Run) ->
         "model.binary_classes=[red]", f"model.encoder=segtune/{encoder}", "eval.overlays=1",
     ]  # fmt: skip
     two = place / RUNS / f"two-{encoder}"
-    out = succeeded(torchrun("-m", "segtune", *photos(two.name, *settings, "train.batch_size=2")), place)
+    out = succeeded(torchrun(str(FLOAT64), *photos(two.name, *settings, "train.batch_size=2")), place)
     assert out.count(f"run directory: runs/{two.name}\n") == 2  # at the start and at the end
     # of photographs as large as the model sees them, the scores of the best checkpoint are those of its validation
     scores = read_json(two / "eval_photos_val_dense.json")["metrics"]
@@ -341,11 +342,11 @@ def test_two_processes_do_what_one_does(encoder: str, place: Path, does: Run) ->
         assert scores[name] == pytest.approx(values[f"val_{name}"], abs=1e-6), name
     if encoder == "tiny-cnn":
         return
-    does(*photos("one", *settings))
+    succeeded([str(PYTHON), str(FLOAT64), *photos("one", *settings)], place)
     steps = [read_jsonl(run / "metrics.jsonl") for run in (place / RUNS / "one", two)]
     assert [row["step"] for row in steps[1]] == [1, 2, 3, 4]
     for ours, theirs in zip(*steps, strict=True):
-        assert theirs == pytest.approx(ours, rel=1e-3)
+        assert theirs == pytest.approx(ours, rel=TOLERANCE)
     files = [
         sorted(str(path.relative_to(run)) for path in run.rglob("*") if path.suffix != ".png")
         for run in (place / RUNS / "one", two)

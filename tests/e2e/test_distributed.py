@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 from tests.e2e.commands import RUNS, finish, wait_for
-from tests.e2e.launch import PYTHON, accelerate, launched, succeeded, torchrun, two
+from tests.e2e.launch import FLOAT64, PYTHON, accelerate, launched, succeeded, torchrun, two
+from tests.float64 import TOLERANCE
 
 from segtune.core.files import read_json, read_jsonl
 
@@ -42,26 +43,25 @@ run()
 
 @pytest.fixture(scope="module")
 def one(workplace: Path) -> Path:
-    """The run of a single process, started by `python -m segtune`, with the batch of both."""
-    command = [str(PYTHON), "-m", "segtune", *two("one", train__batch_size=4, train__validate_generate=True)]
+    """The run of a single process with the batch of both."""
+    command = [str(PYTHON), str(FLOAT64), *two("one", train__batch_size=4, train__validate_generate=True)]
     out = succeeded(command, workplace)
     assert "run directory: runs/one\n" in out
     return workplace / RUNS / "one"
 
 
 def assert_same_losses(one: Path, other: Path, *, generated: bool = False) -> None:
-    """Equal to float tolerance: the losses and gradients of each step, and every number of the history."""
+    """Equal to rounding: the losses and gradients of each step, and every number of the history."""
     steps = [read_jsonl(run / "metrics.jsonl") for run in (one, other)]
     assert [row["step"] for row in steps[1]] == [1, 2, 3, 4]
     for ours, theirs in zip(*steps, strict=True):
-        assert theirs == pytest.approx(ours, rel=1e-4)
+        assert theirs == pytest.approx(ours, rel=TOLERANCE)
     histories = [read_json(run / "training_history.json") for run in (one, other)]
     for part in ("train", "val"):
         rows = [[_compared(row, generated) for row in history[part]] for history in histories]
         assert len(rows[0]) == 2
         for ours, theirs in zip(*rows, strict=True):
-            # a mask on the threshold may lose or win a pixel
-            assert theirs == pytest.approx(ours, rel=2e-3, abs=1e-4)
+            assert theirs == pytest.approx(ours, rel=TOLERANCE, abs=1e-9)
             assert {k: theirs[k] for k in COUNTED & theirs.keys()} == {k: ours[k] for k in COUNTED & ours.keys()}
 
 
@@ -72,7 +72,7 @@ def _compared(row: dict[str, Any], generated: bool) -> dict[str, Any]:
 
 
 def test_torchrun_does_what_one_process_does(one: Path, workplace: Path) -> None:
-    out = succeeded(torchrun("-m", "segtune", *two("two", train__validate_generate=True)), workplace)
+    out = succeeded(torchrun(str(FLOAT64), *two("two", train__validate_generate=True)), workplace)
     other = workplace / RUNS / "two"
     assert_same_losses(one, other, generated=True)
     for line in ("run directory: runs/two\n", "scoring 5 images\n", "epoch 2/2  loss"):
@@ -86,7 +86,7 @@ def test_torchrun_does_what_one_process_does(one: Path, workplace: Path) -> None
         ours, theirs = read_json(one / name), read_json(other / name)
         assert theirs["counts"] == ours["counts"]
         assert theirs["baselines"] == ours["baselines"]
-        assert theirs["metrics"]["gIoU"] == pytest.approx(ours["metrics"]["gIoU"], rel=2e-3)
+        assert theirs["metrics"]["gIoU"] == pytest.approx(ours["metrics"]["gIoU"], rel=TOLERANCE)
         answers = [_ids(run / "predictions" / f"scenes_train_{mode}.jsonl") for run in (one, other)]
         assert answers[0] == answers[1]
         assert len(set(answers[1])) == len(answers[1]) == theirs["counts"]["queries"]
@@ -99,7 +99,7 @@ def _ids(path: Path) -> list[str]:
 
 @pytest.mark.slow
 def test_accelerate_launch_does_what_one_process_does(one: Path, workplace: Path) -> None:
-    command = accelerate("-m", "segtune", *two("accelerated", eval__final=False))
+    command = accelerate(str(FLOAT64), *two("accelerated", eval__final=False))
     assert succeeded(command, workplace).count("run directory: runs/accelerated\n") == 2
     assert_same_losses(one, workplace / RUNS / "accelerated")
 
