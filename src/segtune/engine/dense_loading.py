@@ -18,6 +18,7 @@ from segtune.models.dense.blocks import Blocks, unfreeze
 from segtune.models.dense.config import DenseModelConfig
 from segtune.models.dense.encoder import encoder_from_description
 from segtune.models.dense.network import DenseSegmenter, build_dense
+from segtune.models.pretrained import without_hub
 from segtune.models.weights import fingerprint
 
 TASK = "dense"
@@ -119,7 +120,9 @@ def load_dense(checkpoint: Checkpoint) -> DenseLoaded:
     try:
         config = validate(DenseModelConfig, about["model"], where=where)
         encoder = encoder_from_description(about["encoder"]) if is_self_contained(config, about["blocks"]) else None
-        loaded = _with_transform(build_dense(config, tuple(about["classes"]), encoder), config, about["blocks"])
+        with without_hub():
+            model = build_dense(config, tuple(about["classes"]), encoder)
+        loaded = _with_transform(model, config, about["blocks"])
     except KeyError as error:
         raise CheckpointError("this checkpoint is damaged", where=where, found=f"no {error} in {ABOUT}") from error
     except ConfigError as error:  # nobody's recipe is wrong: the encoder is gone, or another one stands in its place

@@ -25,6 +25,7 @@ from segtune.engine.processes import from_first
 from segtune.models.adapters import merge_adapters
 from segtune.models.config import ModelConfig, TrainSettings
 from segtune.models.image_size import resize_inputs
+from segtune.models.pretrained import without_hub
 from segtune.models.quantize import dequantize, quantize_loaded, require_bitsandbytes
 from segtune.models.reasoning import ReasoningSegmenter
 from segtune.models.tiny.architecture import write_tiny_base
@@ -139,7 +140,8 @@ def load(name: str) -> Loaded:
         )  # fmt: skip
     config = ModelConfig.model_validate(checkpoint.about["model"])
     wording = ConversationConfig.model_validate(checkpoint.about["conversation"])
-    loaded = build(config, wording, checkpoint.path.parent.parent)
+    with without_hub():
+        loaded = build(config, wording, checkpoint.path.parent.parent)
     load_weights(checkpoint, loaded.model, loaded.fingerprint)
     loaded.max_new_tokens = checkpoint.about.get(_ANSWER_LENGTH, _USUAL_LENGTH)
     return loaded

@@ -36,6 +36,7 @@ from segtune.engine.stages import Stage, plan
 from segtune.engine.state import History, Settings, TrainerState
 from segtune.experiment import dense, reasoning
 from segtune.experiment.session import Session, say
+from segtune.models.pretrained import without_hub
 from segtune.models.trainable import render_table, table, table_dict
 from segtune.reports.card import model_card
 from segtune.reports.page import write_report
@@ -86,7 +87,8 @@ def resume(path: str | Path) -> RunDir:
     """
     prepare_allocator()
     processes.join()
-    with from_first(lambda: RunDir.open(path).lock()) as run:
+    # what the run began with is on this machine; a run directory from elsewhere fetches nothing
+    with from_first(lambda: RunDir.open(path).lock()) as run, without_hub():
         config = validate_run(load_mapping(run.config), where=str(run.config))
         last = run.checkpoint("last")
         from_first(lambda: clean_leftovers(last.parent))  # a process killed between two renames had moved it aside

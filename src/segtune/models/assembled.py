@@ -23,7 +23,7 @@ from transformers import (
 
 from segtune.core.errors import CheckpointError
 from segtune.models.chat import LLAVA_15_TEMPLATE
-from segtune.models.pretrained import guarded, load_pretrained
+from segtune.models.pretrained import load_pretrained, read_pretrained
 
 IMAGE_TOKEN = "<image>"
 
@@ -50,7 +50,7 @@ def assemble_llava(
     """
     vision_config = _vision_config(vision)
     tower = load_pretrained(CLIPVisionModel, vision, dtype, config=vision_config, unused=_OTHER_HALF)
-    language_config = guarded(lambda: AutoConfig.from_pretrained(language), language)
+    language_config = read_pretrained(AutoConfig, language)
     causal = load_pretrained(AutoModelForCausalLM, language, dtype, config=language_config, options=options)
     if not (isinstance(getattr(causal, "model", None), nn.Module) and isinstance(_head(causal), nn.Linear)):
         raise CheckpointError(
@@ -58,10 +58,10 @@ def assemble_llava(
             expected="a causal model with its layers in `model` and its head in `lm_head`, as Llama and Qwen have",
             found=type(causal).__name__,
         )  # fmt: skip
-    tokenizer = guarded(lambda: AutoTokenizer.from_pretrained(language), language)
+    tokenizer = read_pretrained(AutoTokenizer, language)
     tokenizer.add_tokens([IMAGE_TOKEN], special_tokens=True)
     tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token
-    images = guarded(lambda: CLIPImageProcessorPil.from_pretrained(vision), vision)
+    images = read_pretrained(CLIPImageProcessorPil, vision)
     text_config = causal.config.get_text_config()
     text_config.tie_word_embeddings = False
     if hasattr(text_config, "quantization_config"):
@@ -79,7 +79,7 @@ def assemble_llava(
 
 
 def _vision_config(path: str) -> Any:
-    config = guarded(lambda: AutoConfig.from_pretrained(path), path)
+    config = read_pretrained(AutoConfig, path)
     config = getattr(config, "vision_config", config)
     if config.model_type != "clip_vision_model":
         raise CheckpointError(

@@ -1,6 +1,6 @@
 """Loading a reasoning model by name and joining its halves.
 
-Both come through transformers' own `from_pretrained`, the tiny embedded ones and the 7B ones by the same code.
+Both come through `pretrained.read_pretrained`, the tiny embedded ones and the 7B ones by the same code.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from segtune.models.bridge import Connector, QueryTokens, SegProjection
 from segtune.models.config import ModelConfig
 from segtune.models.image_size import resize_inputs
 from segtune.models.mask_decoder import SamMaskModel
-from segtune.models.pretrained import guarded, load_pretrained, read_safetensors
+from segtune.models.pretrained import load_pretrained, read_pretrained, read_safetensors
 from segtune.models.quantize import quantize_loaded, reading_options, require_bitsandbytes
 from segtune.models.reasoning import ReasoningSegmenter
 from segtune.models.trainable import BRIDGE, apply_trainable, canonical_name, component_of
@@ -116,11 +116,11 @@ def load_parts(config: ModelConfig, conversation: ConversationConfig | None = No
     else:
         assert vlm_path is not None
         llava = load_pretrained(LlavaForConditionalGeneration, vlm_path, dtype, options=options)
-        processor = guarded(lambda: AutoProcessor.from_pretrained(vlm_path, backend="pil"), vlm_path)
+        processor = read_pretrained(AutoProcessor, vlm_path, backend="pil")
     # With shared features the image encoder is dropped, and a base exported from such a model has none.
     unneeded = "vision_encoder." if config.mask_features == "shared" else None
     sam = load_pretrained(SamModel, sam_path, torch.float32, unneeded=unneeded)
-    sam_processor = guarded(lambda: SamImageProcessorPil.from_pretrained(sam_path), sam_path)
+    sam_processor = read_pretrained(SamImageProcessorPil, sam_path)
     ensure_seg_token(llava, processor.tokenizer)
     if config.img_size is not None:
         shared = config.mask_features == "shared"

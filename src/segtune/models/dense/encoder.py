@@ -18,7 +18,7 @@ from segtune.core.errors import CheckpointError, ConfigError
 from segtune.models.dense.config import EMBEDDED, DenseModelConfig
 from segtune.models.dense.families import Arrangement, family_of, require_fitting_size
 from segtune.models.dense.tiny import TINY
-from segtune.models.pretrained import guarded, load_pretrained
+from segtune.models.pretrained import guarded, load_pretrained, may_fetch, read_pretrained
 from segtune.models.quiet import hide_loading_bars, hide_loading_reports
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -188,7 +188,7 @@ def _read_config(name: str) -> Any:
             "there is no such encoder", where=f"model.encoder={name}",
             expected=f"{', '.join(EMBEDDED)}, a directory, or a hub id like facebook/dinov2-small",
         )  # fmt: skip
-    own = guarded(lambda: AutoConfig.from_pretrained(name, trust_remote_code=False), name)
+    own = read_pretrained(AutoConfig, name)
     # of a ViT every map is wanted behind the final norm and as a grid, whatever the checkpoint was used for before
     for key in ("apply_layernorm", "reshape_hidden_states"):
         if hasattr(own, key):
@@ -208,7 +208,8 @@ def _set_drop_path(own: Any, rate: float, name: str) -> None:
 
 def _normalisation(name: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Mean and standard deviation from the preprocessor beside a checkpoint; ImageNet's where there is none."""
-    file = guarded(lambda: cached_file(name, _PREPROCESSOR, _raise_exceptions_for_missing_entries=False), name)
+    options = {"local_files_only": not may_fetch(), "_raise_exceptions_for_missing_entries": False}
+    file = guarded(lambda: cached_file(name, _PREPROCESSOR, **options), name)
     if file is None:
         return IMAGENET_MEAN, IMAGENET_STD
     document = guarded(lambda: json.loads(Path(file).read_text(encoding="utf-8")), str(file))
