@@ -33,7 +33,7 @@ from segtune.models.config import Bits, ModelConfig
 from segtune.models.mask_decoder import reset_for_training
 from segtune.models.quantize import quantize_loaded, quantized_linear
 from segtune.models.tiny.architecture import build_tokenizer, llava_config, sam_config
-from segtune.models.weights import Parts, ensure_seg_token, input_spec
+from segtune.models.weights import Parts, ensure_seg_token, hold_frozen_in, input_spec
 
 TEXTS = ("What is the box in this image? Please output segmentation mask. USER: ASSISTANT: It is <SEG>. Sure",) * 3
 
@@ -78,6 +78,7 @@ def random_parts(config: ModelConfig, device: torch.device, *, tiny: bool) -> Pa
         sam = SamModel(sam_sizes)
     if device.type != "meta":
         reset_for_training(sam, torch.Generator().manual_seed(0))
+    hold_frozen_in(sam, config)
     ensure_seg_token(llava, tokenizer)
     quantize_loaded(llava, sam, config.quantize, dtype)
     processor, sam_processor = processors(sizes, sam_sizes, tokenizer)

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from accelerate import Accelerator
@@ -7,6 +9,7 @@ from peft.tuners.lora import LoraLayer
 from tests.factory import LAYERS, LLAVA, NO_DROPOUT, ROWS, SAM, batch_of, groups, plain_loaded, tiny_loaded
 from tests.models.counts import TINY
 from torch import nn
+from transformers import LlavaForConditionalGeneration
 
 from segtune.core.errors import CheckpointError, ConfigError
 from segtune.engine.config import OptimConfig
@@ -15,7 +18,7 @@ from segtune.engine.optim import build_optimizer
 from segtune.engine.step import train_step
 from segtune.losses.config import LossConfig
 from segtune.losses.terms import ReasoningObjective
-from segtune.models.adapters import adapter_state, load_adapter_state, merge_adapters
+from segtune.models.adapters import _before_the_features, adapter_state, load_adapter_state, merge_adapters
 from segtune.models.config import LoraSettings, TrainSettings
 from segtune.models.trainable import component_of, train_mode
 
@@ -56,7 +59,10 @@ def test_one_target_needs_no_brackets():
     assert LoraSettings.model_validate({"targets": "q_proj"}).targets == ("q_proj",)
 
 
-TOWERS = (2 * LLAVA.vision_config.num_hidden_layers, SAM.vision_config.num_hidden_layers)
+SEEN = (
+    LLAVA.vision_config.num_hidden_layers + 1 + LLAVA.vision_feature_layer
+)  # layers of the tower whose output is used
+TOWERS = (2 * SEEN, SAM.vision_config.num_hidden_layers)
 ENCODERS = {"vision_tower": "lora", "mask_encoder": "lora"}
 ENDS = {"projector": "lora", "mask_decoder": "lora"}
 
@@ -161,6 +167,35 @@ def test_the_seg_row_of_the_head_moves_towards_saying_seg():
     for _ in range(3):
         _step(loaded)
     assert chance() > before
+
+
+EVERYWHERE = dict.fromkeys(("vision_tower", "projector", "llm", "mask_encoder", "mask_decoder"), "lora")
+ALL = {f"{part}targets": "all" for part in ("", "vision_", "projector_", "mask_", "decoder_")}
+
+
+@pytest.mark.parametrize("layer", [-1, -2, -3, 1, [-3, -2]])
+def test_every_adapter_learns_whatever_layer_of_the_tower_is_read(layer, monkeypatch):
+    """In the first step an adapter's B moves where a gradient reaches it, and nowhere else."""
+    read = LlavaForConditionalGeneration.from_pretrained.__func__
+
+    def read_with_layer(cls, *arguments, **settings):
+        settings["config"].vision_feature_layer = layer
+        return read(cls, *arguments, **settings)
+
+    if not isinstance(layer, list):  # of several layers the features are wider, which only the projector minds
+        monkeypatch.setattr(LlavaForConditionalGeneration, "from_pretrained", classmethod(read_with_layer))
+        train = TrainSettings.model_validate(EVERYWHERE)
+        loaded = tiny_loaded(train=train, lora=LoraSettings(dropout=0.0, **ALL))
+        assert loaded.model.vlm.llava.config.vision_feature_layer == layer
+        _step(loaded)
+        still = [n for n, p in loaded.model.named_parameters() if "lora_B" in n and not bool(p.detach().any())]
+        assert still == []
+    layers = [layer] if isinstance(layer, int) else layer
+    count = LLAVA.vision_config.num_hidden_layers
+    config = SimpleNamespace(vision_feature_layer=layer, vision_config=LLAVA.vision_config)
+    names = [f"vision_tower.encoder.layers.{number}.q_proj" for number in range(count)] + ["vision_tower.head.q_proj"]
+    kept = _before_the_features(SimpleNamespace(config=config), names)  # type: ignore[arg-type]
+    assert kept == names[: max(number if number >= 0 else count + 1 + number for number in layers)]
 
 
 def test_folding_adapters_in_changes_no_answer():

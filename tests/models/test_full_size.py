@@ -18,7 +18,7 @@ from segtune.models.config import LoraSettings, ModelConfig, TrainSettings
 from segtune.models.quantize import quantize_loaded
 from segtune.models.reasoning import ReasoningSegmenter
 from segtune.models.trainable import component_of, table, table_dict
-from segtune.models.weights import Parts, assemble, ensure_seg_token, fingerprint, input_spec
+from segtune.models.weights import Parts, assemble, ensure_seg_token, fingerprint, hold_frozen_in, input_spec
 from segtune.ops.tokens import SegPositions
 
 SEG_ID = 32002
@@ -175,11 +175,11 @@ def test_every_target_in_both_towers():
         train=TrainSettings(vision_tower="lora", mask_encoder="lora"),
     )  # fmt: skip
     rows = {row.component: row.trainable for row in table(assemble(_parts(config), config))}
-    # rank 8 by the sum of both widths, and the length of every row
+    # rank 8 by the sum of both widths, and the length of every row; the last of the 24 layers of CLIP is not read
     llama = 8 * (4 * 2 * 4096 + 3 * (4096 + 11008)) + 5 * 4096 + 2 * 11008
     clip = 8 * (4 * 2 * 1024 + 2 * (1024 + 4096)) + 5 * 1024 + 4096
     encoder = 8 * (768 + 3 * 768 + 2 * 768 + 2 * (768 + 3072)) + 3 * 768 + 768 + 768 + 3072
-    assert (rows["lora"], rows["vision_lora"], rows["mask_lora"]) == (32 * llama, 24 * clip, 12 * encoder)
+    assert (rows["lora"], rows["vision_lora"], rows["mask_lora"]) == (32 * llama, 23 * clip, 12 * encoder)
 
 
 def test_adapters_in_projector_and_mask_decoder():
@@ -200,6 +200,7 @@ def test_the_memory_of_the_qlora_recipe():
     recipe = load_recipe("llava15-7b-qlora", ["data.root=x"]).model
     parts = _parts(recipe)
     parts.llava.to(torch.bfloat16)
+    hold_frozen_in(parts.sam, recipe)
     quantize_loaded(parts.llava, parts.sam, recipe.quantize, torch.bfloat16)
     model = assemble(parts, recipe)
     rows = {row.component: row for row in table(model)}
@@ -208,9 +209,9 @@ def test_the_memory_of_the_qlora_recipe():
     norms = 32 * 2 * 4096 + 4096
     assert rows["llm"].bytes == 32 * (4 * nf4(square) + 3 * nf4(wide)) + 2 * norms
     assert round(rows["llm"].bytes / 1e9, 3) == 3.341
-    for part in ("embeddings", "projector", "vision_tower"):
+    for part in ("embeddings", "projector", "vision_tower", "mask_encoder"):
         assert rows[part].bytes == 2 * FULL[part], part
-    for part in ("lora", "seg_token", "seg_projection", "mask_encoder", "prompt_encoder", "mask_decoder"):
+    for part in ("lora", "seg_token", "seg_projection", "prompt_encoder", "mask_decoder"):
         assert rows[part].bytes == 4 * FULL[part], part
     trained = {component for component, row in rows.items() if row.trainable}
     assert trained == {"lora", "seg_token", "seg_projection", "mask_decoder"}

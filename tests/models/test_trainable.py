@@ -12,6 +12,7 @@ from segtune.engine.loading import NOTHING_TRAINS
 from segtune.models.config import TrainSettings
 from segtune.models.trainable import (
     COMPONENTS,
+    FIXED,
     apply_trainable,
     canonical_name,
     component_of,
@@ -68,7 +69,8 @@ def test_each_switch_trains_its_component_and_no_other(part, mask_features):
     settings = NOTHING_TRAINS.model_copy(update={part: "full"})
     model = tiny_loaded(mask_features, settings).model
     assert _trained(model) == {part}
-    assert {row.component: row.trainable for row in table(model) if row.trainable} == {part: TINY[part]}
+    fixed = model.mask_model.sam.shared_image_embedding.positional_embedding.numel() if part == "prompt_encoder" else 0
+    assert {row.component: row.trainable for row in table(model) if row.trainable} == {part: TINY[part] - fixed}
 
 
 def test_the_switches_of_the_language_model():
@@ -88,7 +90,7 @@ def test_whole_embeddings_leave_no_separate_seg_rows():
 
 def test_everything_trains_where_everything_is_asked_for():
     model = tiny_loaded(train=TrainSettings.model_validate(ALL_FULL)).model
-    assert all(p.requires_grad for p in model.parameters())
+    assert all(p.requires_grad for name, p in model.named_parameters() if not name.endswith(FIXED))
 
 
 def test_nothing_trains_where_nothing_is_asked_for():
@@ -147,3 +149,15 @@ def test_frozen_parts_stay_in_evaluation_mode(mask_features):
             assert module.training, name
     frozen = [model.vlm.llava.model.vision_tower, model.mask_model.sam.prompt_encoder]
     assert not any(module.training for part in frozen for module in part.modules())
+
+
+def test_the_frequencies_of_positions_never_train():
+    """They are random by design; Segment Anything holds them as a buffer, transformers as a parameter."""
+    model = plain_loaded().model
+    settings = TrainSettings.model_validate(ALL_FULL)
+    apply_trainable(model, settings)
+    require_trainable_as_declared(model, settings)
+    still = [name for name, parameter in model.named_parameters() if not parameter.requires_grad]
+    assert still == ["mask_model.sam.shared_image_embedding.positional_embedding"]
+    row = next(row for row in table(model) if row.component == "prompt_encoder")
+    assert row.frozen == model.mask_model.sam.shared_image_embedding.positional_embedding.numel()

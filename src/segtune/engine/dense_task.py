@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from segtune.engine.dense_tracker import DenseTracker
@@ -35,6 +36,10 @@ class DenseTask:
     def enter_training(self) -> None:
         """Training mode for what trains; a frozen encoder stays in evaluation mode, its buffers with it."""
         self.model.train()
+
+    def scoring_autocast(self) -> AbstractContextManager[Any]:
+        """None: dense models are scored in float32 (`engine.dense_inference`)."""
+        return nullcontext()
 
     def validate_further(self, loader: Any) -> tuple[dict[str, Any], dict[str, Any]]:
         """Nothing: scores in original pixels are the evaluator's."""

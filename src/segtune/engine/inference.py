@@ -61,11 +61,13 @@ def answer_batch(
         One answer per query, masks in original pixels.
     """
     if mode == "generate":
-        generation = model.generate(batch, max_new_tokens=max_new_tokens)
+        with model.scoring_autocast():
+            generation = model.generate(batch, max_new_tokens=max_new_tokens)
         texts = [conversation.text_of(ids) for ids in generation.token_ids]
         masks = generation.masks
     else:
-        masks = model(batch).masks
+        with model.scoring_autocast():
+            masks = model(batch).masks
         texts = [conversation.wording.forced_answer] * len(batch.examples)
     return [_answer(masks, query, text, batch, mode) for query, text in enumerate(texts)]
 

@@ -39,6 +39,7 @@ from segtune.models.weights import (
     base_facts,
     fingerprint,
     fitting_bridge,
+    hold_frozen_in,
     input_spec,
     load_parts,
 )
@@ -57,6 +58,11 @@ _ANSWER_LENGTH = "max_new_tokens"
 
 _USUAL_LENGTH = EvalConfig().max_new_tokens
 
+_PRECISION = "precision"
+"""Where checkpoints write down `train.precision`: they are scored in the precision that they were trained in."""
+
+_AUTOCAST = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
+
 NOTHING_TRAINS = TrainSettings(
     llm="frozen", seg_token=False, seg_projection="frozen", connector="frozen", mask_decoder="frozen"
 )
@@ -74,6 +80,7 @@ class Loaded:
         config: What the model was assembled from.
         fingerprint: Digest of its frozen weights.
         max_new_tokens: Where a generated answer is cut.
+        precision: `train.precision` of the run.
     """
 
     model: ReasoningSegmenter
@@ -83,12 +90,18 @@ class Loaded:
     config: ModelConfig
     fingerprint: str
     max_new_tokens: int = _USUAL_LENGTH
+    precision: str = "fp32"
+
+    def score_in(self, precision: str) -> None:
+        """Has validation, evaluation and prediction multiply as a training with this `train.precision` does."""
+        self.precision, self.model.autocast_dtype = precision, _AUTOCAST[precision]
 
     def about(self) -> dict[str, Any]:
         """What every checkpoint of this model tells, so that it can be loaded without its run."""
         return {
             "model": self.config.model_dump(mode="json"), "base": self.config.start, "fingerprint": self.fingerprint,
             "conversation": self.conversation.wording.model_dump(mode="json"), _ANSWER_LENGTH: self.max_new_tokens,
+            _PRECISION: self.precision,
         }  # fmt: skip
 
 
@@ -144,6 +157,7 @@ def load(name: str) -> Loaded:
         loaded = build(config, wording, checkpoint.path.parent.parent)
     load_weights(checkpoint, loaded.model, loaded.fingerprint)
     loaded.max_new_tokens = checkpoint.about.get(_ANSWER_LENGTH, _USUAL_LENGTH)
+    loaded.score_in(checkpoint.about.get(_PRECISION, "fp32"))  # absent in checkpoints from before
     return loaded
 
 
@@ -251,6 +265,7 @@ def merged_parts(start: Loaded, config: ModelConfig, wording: ConversationConfig
             expected=f"model.mask_features={start.config.mask_features}", found=config.mask_features,
         )  # fmt: skip
     llava, sam = folded(start)
+    hold_frozen_in(sam, config)
     dtype = getattr(torch, config.dtype)
     llava.to(dtype)
     parts, spec = start.parts, start.parts.input_spec
@@ -272,6 +287,7 @@ def folded(loaded: Loaded) -> tuple[LlavaForConditionalGeneration, SamModel]:
         sam.vision_encoder = merge_adapters(sam.vision_encoder, torch.float32)
     sam.mask_decoder = merge_adapters(sam.mask_decoder, torch.float32)
     dequantize(sam, torch.float32)
+    sam.float()
     llava = merge_adapters(loaded.model.vlm.vlm, getattr(torch, loaded.config.dtype))
     return llava, sam  # type: ignore[return-value]
 

@@ -260,7 +260,8 @@ class Trainer:
         with torch.inference_mode():
             for batch in self.validation.batches(rank(), world()):
                 batch = batch.to(self.accelerator.device)
-                output = self.model(batch)
+                with self.task.scoring_autocast():
+                    output = self.model(batch)
                 tracker.observe(output, batch)
                 for term, value in objective.sums(output, batch).items():
                     sums[term] = sums.get(term, 0.0) + float(value)

@@ -6,6 +6,7 @@ and what a validation measures beyond losses is here, once for each kind.
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol, Self
 
@@ -71,6 +72,10 @@ class Task(Protocol):
         """Puts the model into training mode, as far as it trains."""
         ...
 
+    def scoring_autocast(self) -> AbstractContextManager[Any]:
+        """The precision in which a validation runs the model: that in which its checkpoints are scored."""
+        ...
+
     def validate_further(self, loader: Any) -> tuple[dict[str, Any], dict[str, Any]]:
         """What a validation measures beyond losses and a tracker: keys of the history row, and of its benchmarks."""
         ...
@@ -105,6 +110,10 @@ class ReasoningTask:
     def enter_training(self) -> None:
         """Training mode for what trains; layers that are recomputed are told so."""
         enter_training(self.model)
+
+    def scoring_autocast(self) -> AbstractContextManager[Any]:
+        """That of training."""
+        return self.model.scoring_autocast()
 
     def validate_further(self, loader: ScoringLoader) -> tuple[dict[str, Any], dict[str, Any]]:
         """The protocol's scores in generate mode, and the time that an answer takes."""

@@ -61,6 +61,7 @@ def open_session(config: ExperimentConfig, run: RunDir, data: Data) -> Session:
     torch.manual_seed(derive(config.run.seed, "model"))
     loaded = build(config.model, config.conversation, run.path, to_train=True)
     loaded.max_new_tokens = config.eval.max_new_tokens
+    loaded.score_in(config.train.precision)
     trained = trained_names(loaded.model)
     accelerator = accelerator_for(config.train.precision)
     loaded.model.to(accelerator.device)

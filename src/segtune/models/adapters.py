@@ -7,6 +7,7 @@ therefore full paths, and it is asserted afterwards that adapters stand there an
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 import torch
@@ -28,6 +29,11 @@ from segtune.models.quantize import LANGUAGE_MODEL, VISION_TOWER, bits_of, dequa
 
 PROJECTOR = "model.multi_modal_projector."
 """Where the projector lies in a LLaVA."""
+
+
+_UNREACHED = ("iou_prediction_head.", *(f"output_hypernetworks_mlps.{number}." for number in (1, 2, 3)))
+"""Layers of SAM's mask decoder that no loss reaches: its estimate of the IoU, and what makes the three alternative
+masks, where of one prompt one mask is asked for."""
 
 
 def add_adapters(
@@ -52,7 +58,8 @@ def add_adapters(
     if train.llm == "lora":
         targets += _targets(llava, LANGUAGE_MODEL, lora.targets, "targets", "language model")
     if train.vision_tower == "lora":
-        targets += _targets(llava, VISION_TOWER, lora.vision_targets, "vision_targets", "vision tower")
+        found = _targets(llava, VISION_TOWER, lora.vision_targets, "vision_targets", "vision tower")
+        targets += _before_the_features(llava, found)
     if train.projector == "lora":
         targets += _targets(llava, PROJECTOR, lora.projector_targets, "projector_targets", "projector")
     if targets:
@@ -81,6 +88,7 @@ def add_mask_adapters(sam: SamModel, lora: LoraSettings, train: TrainSettings) -
         sam.vision_encoder = _wrapped(sam.vision_encoder, _lora_config(lora, targets, None), targets)
     if train.mask_decoder == "lora":
         targets = _targets(sam.mask_decoder, "", lora.decoder_targets, "decoder_targets", "mask decoder")
+        targets = [name for name in targets if not name.startswith(_UNREACHED)]
         sam.mask_decoder = _wrapped(sam.mask_decoder, _lora_config(lora, targets, None), targets)
 
 
@@ -105,6 +113,15 @@ def _targets(model: nn.Module, place: str, targets: Targets, key: str, component
             found=", ".join(wanted) or "an empty list",
         )
     return [name for name in linears if name.rsplit(".", 1)[-1] in wanted]
+
+
+def _before_the_features(llava: LlavaForConditionalGeneration, targets: list[str]) -> list[str]:
+    """The targets in layers of the vision tower whose output is used; behind `vision_feature_layer` nothing learns."""
+    layer, count = llava.config.vision_feature_layer, llava.config.vision_config.num_hidden_layers
+    layers = [layer] if isinstance(layer, int) else list(layer)
+    used = max(index if index >= 0 else count + 1 + index for index in layers)  # hidden states begin before layer 0
+    numbers = {name: re.search(r"\.layers\.(\d+)\.", name) for name in targets}
+    return [name for name, number in numbers.items() if number is not None and int(number[1]) < used]
 
 
 def _wrapped(model: nn.Module, config: LoraConfig | TrainableTokensConfig, targets: list[str]) -> nn.Module:

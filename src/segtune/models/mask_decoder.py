@@ -50,7 +50,9 @@ class SamMaskModel(nn.Module):
         """
         if pixels is None:
             raise ValueError("this model encodes images itself, but the batch has no mask_pixels (shared features?)")
-        return self.sam.vision_encoder(pixels).last_hidden_state
+        encoder = self.sam.vision_encoder
+        dtype = next(p.dtype for p in encoder.parameters() if p.is_floating_point())  # quantised weights are integers
+        return encoder(pixels.to(dtype)).last_hidden_state
 
     def decode(self, prompts: Tensor, features: Tensor) -> tuple[Tensor, Tensor]:
         """Decodes one mask per set of prompts.

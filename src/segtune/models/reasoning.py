@@ -31,7 +31,12 @@ class ReasoningSegmenter(nn.Module):
         connector: From tower features to mask features; None where the mask model encodes the image itself.
         seg_id: Id of the `<SEG>` token.
         eos_id: Id of the token that ends an answer.
+
+    Attributes:
+        autocast_dtype: In which validation, evaluation and prediction multiply, as training did; None for float32.
     """
+
+    autocast_dtype: torch.dtype | None = None
 
     def __init__(
         self,
@@ -52,6 +57,12 @@ class ReasoningSegmenter(nn.Module):
         super()._apply(fn, recurse)
         follow_device(self)
         return self
+
+    def scoring_autocast(self) -> torch.autocast:
+        """The autocast of validation, evaluation and prediction; of no effect where there is none, or fp16 on a CPU."""
+        device, dtype = self.vlm.llava.device.type, self.autocast_dtype
+        enabled = dtype is not None and not (dtype == torch.float16 and device == "cpu")
+        return torch.autocast(device, dtype=dtype if enabled else None, enabled=enabled)
 
     def encode_images(self, images: Images) -> ImageFeatures:
         """Encodes every picture of a batch exactly once.

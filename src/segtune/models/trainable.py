@@ -45,6 +45,10 @@ BRIDGE = ("seg_projection", "connector")
 DENSE_COMPONENTS = ("encoder", "decoder", "class_head", "binary_head")
 """Components of a dense model: the first part of a parameter's path is its component."""
 
+FIXED = ("shared_image_embedding.positional_embedding",)
+"""Parameters that never train: the random Fourier frequencies of SAM's positions, which Segment Anything holds as a
+buffer (Kirillov et al., arXiv 2304.02643) and transformers as a parameter."""
+
 _LORA_OF = {
     "lora": "llm", "vision_lora": "vision_tower", "projector_lora": "projector", "mask_lora": "mask_encoder",
     "decoder_lora": "mask_decoder",
@@ -111,7 +115,7 @@ def apply_trainable(model: nn.Module, settings: TrainSettings) -> None:
     for name, parameter in model.named_parameters():
         component = component_of(name)
         present.add(component)
-        parameter.requires_grad_(wanted[component] and parameter.is_floating_point())
+        parameter.requires_grad_(wanted[component] and _can_train(name, parameter))
     # Encoder and connector exclude each other; which one there is follows from mask_features.
     optional = {"connector", "mask_encoder", "mask_lora"}
     missing = [part for part, wish in wanted.items() if wish and part not in present and part not in optional]
@@ -122,6 +126,11 @@ def apply_trainable(model: nn.Module, settings: TrainSettings) -> None:
             expected="components that this model has",
             found=", ".join(sorted(present)),
         )
+
+
+def _can_train(name: str, parameter: nn.Parameter) -> bool:
+    """Whether a parameter may train at all: quantised weights and fixed frequencies do not."""
+    return parameter.is_floating_point() and not name.endswith(FIXED)
 
 
 def require_trainable_as_declared(model: nn.Module, settings: TrainSettings) -> None:
@@ -138,7 +147,7 @@ def require_trainable_as_declared(model: nn.Module, settings: TrainSettings) -> 
     wrong = [
         name
         for name, parameter in model.named_parameters()
-        if parameter.requires_grad != (wanted[component_of(name)] and parameter.is_floating_point())
+        if parameter.requires_grad != (wanted[component_of(name)] and _can_train(name, parameter))
     ]
     if wrong:
         more = f" and {len(wrong) - 8} more" if len(wrong) > 8 else ""

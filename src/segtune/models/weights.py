@@ -120,6 +120,7 @@ def load_parts(config: ModelConfig, conversation: ConversationConfig | None = No
     # With shared features the image encoder is dropped, and a base exported from such a model has none.
     unneeded = "vision_encoder." if config.mask_features == "shared" else None
     sam = load_pretrained(SamModel, sam_path, torch.float32, unneeded=unneeded)
+    hold_frozen_in(sam, config)
     sam_processor = read_pretrained(SamImageProcessorPil, sam_path)
     ensure_seg_token(llava, processor.tokenizer)
     if config.img_size is not None:
@@ -128,6 +129,18 @@ def load_parts(config: ModelConfig, conversation: ConversationConfig | None = No
     quantize_loaded(llava, sam, config.quantize, dtype)
     spec = input_spec(llava, processor, sam, sam_processor, config, conversation or ConversationConfig())
     return Parts(llava, sam, processor, sam_processor, spec, bridge)
+
+
+def hold_frozen_in(sam: SamModel, config: ModelConfig) -> None:
+    """Brings the frozen parts of a mask model to `model.dtype`; what trains keeps float32.
+
+    Args:
+        sam: The mask model in float32; its image encoder may be gone. Changed in place.
+        config: The dtype, and what trains.
+    """
+    for part, trains in (("vision_encoder", config.train.mask_encoder), ("mask_decoder", config.train.mask_decoder)):
+        if trains != "full" and hasattr(sam, part):
+            getattr(sam, part).to(getattr(torch, config.dtype))
 
 
 def ensure_seg_token(llava: LlavaForConditionalGeneration, tokenizer: Any) -> int:
