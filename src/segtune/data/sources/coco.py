@@ -14,7 +14,8 @@ import numpy as np
 from segtune.core.errors import DataError
 from segtune.core.records import IGNORE, LabelledImage
 from segtune.data.bad_items import BadItem, one_line
-from segtune.data.images import MAX_PIXELS, open_image, verify_image
+from segtune.data.config import USUAL_IMAGES, ImageConfig
+from segtune.data.images import open_image, verify_image
 from segtune.data.layouts import COCO_LAYOUT, coco_file
 from segtune.data.sources.coco_file import Instance, Picture, read_coco
 from segtune.data.sources.listing import require_below
@@ -42,7 +43,7 @@ class CocoInstances:
         split: The split; empty where `_annotations.coco.json` lies directly in `directory`.
         root: Links must stay below this directory; `directory` itself if None.
         limit: Keep only the first so many images.
-        max_pixels: Refuse larger images (width x height).
+        image: How pictures are read, and the largest that is.
 
     Attributes:
         name: The name of the directory.
@@ -65,10 +66,10 @@ class CocoInstances:
         *,
         root: str | Path | None = None,
         limit: int | None = None,
-        max_pixels: int = MAX_PIXELS,
+        image: ImageConfig = USUAL_IMAGES,
     ) -> None:
         self.directory = Path(directory).expanduser().resolve()
-        self.name, self.split, self._max_pixels = self.directory.name, split, max_pixels
+        self.name, self.split, self._image = self.directory.name, split, image
         base = self.directory if root is None else Path(root).expanduser().resolve()
         path = coco_file(self.directory, split)
         if path is None:
@@ -99,7 +100,7 @@ class CocoInstances:
             DataError: If the image is damaged, or a run-length mask is corrupt or has another size.
         """
         found = self._images[index]
-        image = open_image(found.path, self._max_pixels)
+        image = open_image(found.path, self._image)
         try:
             labels = paint_instances(found.picture.instances, (image.shape[0], image.shape[1]))
         except DataError as error:
@@ -138,7 +139,7 @@ class CocoInstances:
         """Why an image file cannot be used; empty where it can."""
         try:
             require_below(path, root)
-            found = verify_image(path, self._max_pixels)
+            found = verify_image(path, self._image)
         except DataError as error:
             return one_line(error)
         if found == size:

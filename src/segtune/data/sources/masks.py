@@ -15,7 +15,8 @@ import numpy as np
 from segtune.core.errors import DataError
 from segtune.core.records import IGNORE, LabelledImage
 from segtune.data.bad_items import BadItem, one_line
-from segtune.data.images import MAX_PIXELS, SUFFIXES, open_image, verify_image
+from segtune.data.config import USUAL_IMAGES, ImageConfig
+from segtune.data.images import SUFFIXES, open_image, verify_image
 from segtune.data.index_png import read_index_png, verify_index_png
 from segtune.data.layouts import IMAGES, MASKS, MASKS_LAYOUT
 from segtune.data.sources.classes import Classes, find_classes
@@ -52,7 +53,7 @@ class MaskFolder:
         split: The sub-directory to read; empty where `images/` lies directly in `directory`.
         root: Links must stay below this directory; `directory` itself if None.
         limit: Keep only the first so many images.
-        max_pixels: Refuse larger images (width x height).
+        image: How pictures are read, and the largest that is.
 
     Attributes:
         name: The name of the directory.
@@ -76,10 +77,10 @@ class MaskFolder:
         *,
         root: str | Path | None = None,
         limit: int | None = None,
-        max_pixels: int = MAX_PIXELS,
+        image: ImageConfig = USUAL_IMAGES,
     ) -> None:
         self.directory = Path(directory).expanduser().resolve()
-        self.name, self.split, self._max_pixels = self.directory.name, split, max_pixels
+        self.name, self.split, self._image = self.directory.name, split, image
         base = self.directory if root is None else Path(root).expanduser().resolve()
         self._place = self.directory / split
         for folder in (IMAGES, MASKS):
@@ -114,8 +115,8 @@ class MaskFolder:
             DataError: If a file is damaged, the sizes differ, or the mask holds a value that is no class.
         """
         pair = self._pairs[index]
-        image = open_image(pair.image, self._max_pixels)
-        values = read_index_png(pair.mask, self._max_pixels)
+        image = open_image(pair.image, self._image)
+        values = read_index_png(pair.mask, self._image)
         _require_size(pair, image.shape[:2], values.shape)
         return LabelledImage(pair.id, image, self._to_labels(values, pair.mask))
 
@@ -189,9 +190,9 @@ class MaskFolder:
         """Whether the headers and ends of both files are in order and their sizes equal; else the reason to `bad`."""
         path = pair.image
         try:
-            size = verify_image(path, self._max_pixels)
+            size = verify_image(path, self._image)
             path = pair.mask
-            _require_size(pair, size, verify_index_png(path, self._max_pixels))
+            _require_size(pair, size, verify_index_png(path, self._image))
         except DataError as error:
             bad.append(BadItem(path.relative_to(self.directory).as_posix(), one_line(error)))
             return False

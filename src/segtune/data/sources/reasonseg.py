@@ -20,7 +20,8 @@ import numpy as np
 from segtune.core.errors import DataError
 from segtune.core.records import Example, Group, Query
 from segtune.data.bad_items import BadItem, one_line
-from segtune.data.images import MAX_PIXELS, SUFFIXES, content_digest, open_image, verify_image
+from segtune.data.config import USUAL_IMAGES, ImageConfig
+from segtune.data.images import SUFFIXES, content_digest, open_image, verify_image
 from segtune.data.sources.annotations import normal_text, read_annotation, read_explanations
 from segtune.data.sources.index import Index, read_index
 from segtune.data.sources.listing import Listing, list_files, require_below
@@ -72,7 +73,7 @@ class ReasonSeg:
         root: Links must stay below this directory; `directory` itself if None.
         first_query_only: Take only the first text of every file (as the papers do for scoring).
         limit: Keep only the first so many groups.
-        max_pixels: Refuse larger images (width x height).
+        image: How pictures are read, and the largest that is.
 
     Attributes:
         name: The name of the directory.
@@ -96,11 +97,11 @@ class ReasonSeg:
         root: str | Path | None = None,
         first_query_only: bool = False,
         limit: int | None = None,
-        max_pixels: int = MAX_PIXELS,
+        image: ImageConfig = USUAL_IMAGES,
     ) -> None:
         self.directory = Path(directory).expanduser().resolve()
         self.name, self.split = self.directory.name, split
-        self._max_pixels = max_pixels
+        self._image = image
         self._place = self.directory / split
         root = self.directory if root is None else Path(root).expanduser().resolve()
         if not self._place.is_dir():
@@ -142,7 +143,7 @@ class ReasonSeg:
             DataError: If the image turns out to be damaged (or the file changed since the source was made).
         """
         records = self._groups[index]
-        image = open_image(records[0].image, self._max_pixels)
+        image = open_image(records[0].image, self._image)
         examples = []
         for record in records:
             target = record.target((image.shape[0], image.shape[1]))
@@ -242,7 +243,7 @@ class ReasonSeg:
                 if length in repeated:
                     key = content_digest(record.image)
                 if key not in groups and key not in refused:
-                    verify_image(record.image, self._max_pixels)
+                    verify_image(record.image, self._image)
             except DataError as error:
                 refused[key] = one_line(error)
             if key in refused:
