@@ -60,7 +60,10 @@ class DataConfig(Config):
     max_val_samples: int | None = Field(None, ge=1, description="score only the first so many pairs of image and query")
     max_bad_fraction: float = Field(0.1, ge=0, le=1, description="share of unusable items above which a run refuses")
     max_shared_fraction: float = Field(
-        0.05, ge=0, le=1, description="share of validation pictures that are training pictures too, above which a run refuses"
+        0.05,
+        ge=0,
+        le=1,
+        description="share of validation pictures also in training above which a run refuses",
     )
     image: ImageConfig = ImageConfig()
     num_workers: int = Field(0, ge=0, description="processes that prepare batches, to train, validate and score")

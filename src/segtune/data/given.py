@@ -76,6 +76,8 @@ def _no_picture(image: object) -> DataError:
     elif not isinstance(image, list | tuple):
         fix = ""
     return DataError(
-        "this is no picture", expected="a path, the bytes of a file, an open file, a Pillow image or a NumPy array",
-        found=found, fix=fix,
-    )  # fmt: skip
+        "this is no picture",
+        expected="a path, the bytes of a file, an open file, a Pillow image or a NumPy array",
+        found=found,
+        fix=fix,
+    )

@@ -11,6 +11,7 @@ from segtune.data.layouts import recognise
 from segtune.data.open import open_source, the_split
 from segtune.data.sources.classes import find_classes
 from segtune.data.sources.coco import CocoInstances
+from segtune.data.sources.listing import link_roots
 from segtune.data.sources.masks import MaskFolder
 from segtune.data.sources.synthetic.dense_stream import LabelledScenes
 from segtune.data.sources.synthetic.write_masks import write_masks
@@ -67,8 +68,7 @@ def open_dense_source(
     if words or spec.directory is None:
         return TextClasses(source, classes_of_words(words or {}), drawn=spec.directory is None)
     directory = spec.directory.expanduser().resolve()
-    base = directory if root is None else Path(root).expanduser().resolve()
-    return TextClasses(source, find_classes(directory, getattr(source, "split", ""), base))
+    return TextClasses(source, find_classes(directory, getattr(source, "split", ""), link_roots(directory, root)))
 
 
 def _holds_drawn_masks(spec: DataSpec, scenes: int, seed: int) -> bool:
