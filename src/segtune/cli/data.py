@@ -8,6 +8,8 @@ from typing import Annotated, Literal
 
 import typer
 
+from segtune.cli.pictures import GreyBitsOption, MaxPixelsOption, RootOption
+
 DrawnKind = Literal["reasonseg", "masks"]
 """What goes with drawn scenes: questions and polygons, or a class for every pixel."""
 
@@ -17,6 +19,9 @@ app = typer.Typer(help="Check a dataset or draw a synthetic one.", no_args_is_he
 @app.command("check")
 def check(
     dataset: Annotated[str, typer.Argument(metavar="DIR", help="The dataset; DIR@SPLIT checks one split.")],
+    root: RootOption = None,
+    max_pixels: MaxPixelsOption = None,
+    grey_bits: GreyBitsOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
 ) -> None:
     """Count what a dataset holds and list every bad item; exits 3 when there is one.
@@ -26,8 +31,12 @@ def check(
       segtune data check photos
     """
     from segtune.data.check import check_dataset
+    from segtune.data.config import USUAL_IMAGES
+    from segtune.data.spec import DataSpec
 
-    report = check_dataset(dataset)
+    given = {"max_pixels": max_pixels, "grey_bits": grey_bits}
+    image = USUAL_IMAGES.model_copy(update={key: value for key, value in given.items() if value is not None})
+    report = check_dataset(DataSpec.parse(dataset), root, image=image)
     typer.echo(json.dumps(report.to_dict(), indent=2, ensure_ascii=False) if as_json else report.text())
     if report.bad:
         raise typer.Exit(3)
