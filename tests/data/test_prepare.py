@@ -60,7 +60,7 @@ def test_shared_pictures_are_refused_above_a_bound_and_told_below_it(photos):
         if index:
             Image.new("RGB", (64, 48), (index, 0, 0)).save(val / f"{index}.png")
     config = _config(photos, val="photos@val")
-    with pytest.raises(DataError, match=r"share 1 images \(0\.png\)(?s:.*)1 of 5 \(20%\).*max_shared_fraction=1"):
+    with pytest.raises(DataError, match=r"(?s)share 1 images \(0\.png\).*1 of 5 \(20%\).*max_shared_fraction=1"):
         prepare_splits(config, 0)
     training, validation = prepare_splits(config.model_copy(update={"max_shared_fraction": 0.2}), 0)
     assert (training.warnings, len(validation.warnings)) == ((), 1)

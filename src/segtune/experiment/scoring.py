@@ -55,15 +55,15 @@ def evaluate(
         model: A run, a checkpoint, a base.
         data: `KIND:DIR@SPLIT`.
         modes: `generate`, `forced` or both; a dense model has none.
-        out: Where scores, predictions and pictures go; by default the run directory, for a part of the data or
-            another checkpoint than the best a folder in it, and the current directory where there is no run.
+        out: Where scores, predictions and pictures go; else see `place_of_scores`.
         first_query_only: Score one query per record, as some papers do.
         batch_size: Images per batch.
         limit: Only so many images.
         overlays: So many pictures.
         inference: Views and windows, of dense models alone.
         root: Links in the dataset may lead anywhere below this directory.
-        max_pixels, grey_bits: How pictures are read, if not as its run did (see `images_of`).
+        max_pixels: The largest picture that is read, if not as in its run (see `images_of`).
+        grey_bits: The bits of grey pictures of 16 bits, likewise.
 
     Returns:
         One scores document per mode; of a dense model one.
@@ -71,8 +71,7 @@ def evaluate(
     Raises:
         SegtuneError: The model or the data cannot be used.
     """
-    processes.join()
-    # a wrong name is told before images are read, a wrong dataset before the model is
+    processes.join()  # then names are told before images are read, and wrong data before the model is
     checkpoint = find_checkpoint(model)
     require_present(data)
     image = images_of(model, max_pixels, grey_bits)
