@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -31,12 +31,13 @@ def check(
       segtune data check photos
     """
     from segtune.data.check import check_dataset
-    from segtune.data.config import USUAL_IMAGES
-    from segtune.data.spec import DataSpec
+    from segtune.data.config import ImageConfig
 
-    given = {"max_pixels": max_pixels, "grey_bits": grey_bits}
-    image = USUAL_IMAGES.model_copy(update={key: value for key, value in given.items() if value is not None})
-    report = check_dataset(DataSpec.parse(dataset), root, image=image)
+    bounds = {"max_pixels": max_pixels, "grey_bits": grey_bits}
+    given = {key: value for key, value in bounds.items() if value is not None}
+    options: dict[str, Any] = {"image": ImageConfig.model_validate(given)} if given else {}
+    options |= {} if root is None else {"root": root}
+    report = check_dataset(dataset, **options)
     typer.echo(json.dumps(report.to_dict(), indent=2, ensure_ascii=False) if as_json else report.text())
     if report.bad:
         raise typer.Exit(3)

@@ -54,7 +54,7 @@ def check_dataset(
 
     Args:
         dataset: A spec or its text (`KIND:DIR@SPLIT`, or a directory).
-        root: The directory before relative paths of a text, and below which links must stay.
+        root: Links may lead anywhere below this directory.
         progress: Told after every image.
         image: How pictures are read.
 
@@ -65,7 +65,7 @@ def check_dataset(
         ConfigError: If the text is no dataset's name, or names a stream (which has no files).
         DataError: If the directory or split is missing, or holds nothing that can be used.
     """
-    spec = dataset if isinstance(dataset, DataSpec) else DataSpec.parse(str(dataset), root)
+    spec = dataset if isinstance(dataset, DataSpec) else DataSpec.parse(str(dataset))
     directory = spec.directory
     if directory is None:
         raise ConfigError("a stream has no files to check", where=str(spec), fix="name a directory")
