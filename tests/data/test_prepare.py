@@ -9,6 +9,7 @@ from tests.factory import DrawnSource
 
 from segtune.core.errors import DataError
 from segtune.data.config import DataConfig
+from segtune.data.images import content_digest
 from segtune.data.prepare import FirstSamples, Subset, prepare, prepare_splits
 
 
@@ -48,6 +49,7 @@ def test_nothing_is_left_out_of_good_data(photos):
     assert (len(prepared.source), prepared.bad, prepared.skipped_queries) == (20, (), 0)
     facts = prepared.to_dict()
     assert len(facts.pop("ids_sha256")) == 64
+    assert facts.pop("pictures") == sorted(content_digest(path)[:16] for path in photos.glob("*.png"))
     assert facts == {"data": str(prepared.spec), "images": 20, "queries": 40, "skipped_queries": 0, "bad": []}
 
 

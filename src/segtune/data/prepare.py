@@ -21,7 +21,7 @@ from segtune.data.images import content_digest
 from segtune.data.layouts import LAYOUTS, TEXT_LAYOUT
 from segtune.data.open import counted_items, open_source, usable
 from segtune.data.picture_notes import NotesOfMany
-from segtune.data.shared import require_apart
+from segtune.data.shared import require_apart, short_digests
 from segtune.data.spec import DENSE_KINDS, DataSpec
 
 _WORKING_DIRECTORY = re.compile(r"(\w+:)?\.(@.*)?")
@@ -110,6 +110,7 @@ class Prepared:
         return {
             "data": str(self.spec), "images": len(groups), "queries": sum(map(len, groups)), "ids_sha256": digest,
             "skipped_queries": self.skipped_queries, "bad": [str(item) for item in self.bad],
+            "pictures": short_digests(self.pictures),
         }  # fmt: skip
 
 

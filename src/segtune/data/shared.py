@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from segtune.core.errors import DataError
 
-_SHOWN = 3
+_SHOWN, _DIGITS = 3, 16
 
 
 def shared_pictures(first: Mapping[str, str], second: Mapping[str, str]) -> list[str]:
@@ -20,6 +20,25 @@ def shared_pictures(first: Mapping[str, str], second: Mapping[str, str]) -> list
         Their names in the second split, sorted.
     """
     return sorted(second[digest] for digest in first.keys() & second.keys())
+
+
+def short_digests(pictures: Mapping[str, str]) -> list[str]:
+    """What `data.json` keeps of the pictures of a split: the first 16 digits of each digest, sorted."""
+    return sorted({digest[:_DIGITS] for digest in pictures})
+
+
+def known_pictures(known: object, pictures: Mapping[str, str]) -> list[str]:
+    """The pictures that `data.json` of a run already holds.
+
+    Args:
+        known: From `short_digests`, as the file has it; anything else holds none.
+        pictures: Names by digest.
+
+    Returns:
+        Their names, sorted.
+    """
+    seen = {digest for digest in known if isinstance(digest, str)} if isinstance(known, list) else set()
+    return sorted(name for digest, name in pictures.items() if digest[:_DIGITS] in seen)
 
 
 def sharing_told(first: str, second: str, count: int, names: Sequence[str]) -> str:

@@ -28,7 +28,7 @@ from segtune.engine.evaluator import score_baselines
 from segtune.engine.inference import MODES, Mode
 from segtune.engine.loading import find_checkpoint, load, usual_device
 from segtune.engine.processes import from_first, is_first
-from segtune.engine.run_images import images_of
+from segtune.engine.run_images import images_of, trained_on_told
 from segtune.engine.scoring import place_of_scores, require_present, score
 
 _log = get_logger(__name__)
@@ -82,7 +82,7 @@ def evaluate(
     _refuse_views(inference, model)
     named = DataConfig.model_validate(_named(data, root, image))
     prepared = from_first(lambda: prepare(named.train, named, limit=limit, first_query_only=first_query_only))
-    _tell(prepared.warnings)
+    _tell((*prepared.warnings, *trained_on_told(model, data, prepared.pictures)))
     loaded = load(model)
     loaded.model.to(usual_device())
     out = out or place_of_scores(model, limit, first_query_only)
@@ -119,7 +119,7 @@ def _evaluate_dense(
     own = _dense_data(model)
     settings = DenseDataConfig(**data) if own is None else own.model_copy(update=data)
     prepared = from_first(lambda: prepare_dense(settings.train, settings, max_images=limit))
-    _tell(prepared.notes)
+    _tell((*prepared.notes, *trained_on_told(model, data["train"], prepared.pictures)))
     loaded = load_dense_model(model)
     loaded.model.to(usual_device())
     out = out or place_of_scores(model, limit, first_query_only=False)

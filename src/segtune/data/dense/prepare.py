@@ -22,7 +22,7 @@ from segtune.data.dense.open import open_dense_source
 from segtune.data.dense.views import DenseSubset, WithoutClasses
 from segtune.data.open import usable
 from segtune.data.prepare import decode_all, look_at_pictures, named_dataset
-from segtune.data.shared import require_apart
+from segtune.data.shared import require_apart, short_digests
 from segtune.data.sources.classes import has_background
 from segtune.data.spec import DataSpec
 
@@ -65,7 +65,7 @@ class PreparedDense:
         return {
             "data": str(self.spec), "images": len(self.source), "ids_sha256": hashlib.sha256(ids.encode()).hexdigest(),
             "classes": list(self.source.classes), "counts": self.counts.to_dict(),
-            "bad": [str(item) for item in self.bad],
+            "bad": [str(item) for item in self.bad], "pictures": short_digests(self.pictures),
         }  # fmt: skip
 
 
