@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from segtune.core.errors import DataError
+from segtune.data.config import ImageConfig
 from segtune.data.images import content_digest, image_size, open_image, verify_image
 
 GRADIENT = np.stack([np.arange(24).reshape(4, 6) * 10] * 3, axis=2).astype(np.uint8)
@@ -146,8 +147,8 @@ def test_giant_header_is_refused_before_decoding(tmp_path):
                 read(path)
     path.write_bytes(_png(30, 30, b"\0" * 30 * 91))
     with pytest.raises(DataError, match="30 x 30 = 900 pixels"):
-        open_image(path, max_pixels=899)
-    assert open_image(path, max_pixels=900).shape == (30, 30, 3)
+        open_image(path, ImageConfig(max_pixels=899))
+    assert open_image(path, ImageConfig(max_pixels=900)).shape == (30, 30, 3)
 
 
 def test_digest_is_of_the_content(tmp_path):

@@ -9,7 +9,8 @@ from tests.factory import DrawnSource
 
 from segtune.core.errors import DataError
 from segtune.data.config import DataConfig
-from segtune.data.prepare import FirstSamples, Subset, prepare
+from segtune.data.images import content_digest
+from segtune.data.prepare import FirstSamples, Subset, prepare, prepare_splits
 
 
 @pytest.fixture
@@ -48,7 +49,41 @@ def test_nothing_is_left_out_of_good_data(photos):
     assert (len(prepared.source), prepared.bad, prepared.skipped_queries) == (20, (), 0)
     facts = prepared.to_dict()
     assert len(facts.pop("ids_sha256")) == 64
+    assert facts.pop("pictures") == sorted(content_digest(path)[:16] for path in photos.glob("*.png"))
     assert facts == {"data": str(prepared.spec), "images": 20, "queries": 40, "skipped_queries": 0, "bad": []}
+
+
+def test_shared_pictures_are_refused_above_a_bound_and_told_below_it(photos):
+    val = photos.with_name("val")
+    val.mkdir()
+    for index in range(5):
+        (val / f"{index}.json").write_bytes((photos / f"{index:02d}.json").read_bytes())
+        (val / f"{index}.png").write_bytes((photos / f"{index:02d}.png").read_bytes())
+        if index:
+            Image.new("RGB", (64, 48), (index, 0, 0)).save(val / f"{index}.png")
+    config = _config(photos, val="photos@val")
+    with pytest.raises(DataError, match=r"(?s)share 1 images \(0\.png\).*1 of 5 \(20%\).*max_shared_fraction=1"):
+        prepare_splits(config, 0)
+    training, validation = prepare_splits(config.model_copy(update={"max_shared_fraction": 0.2}), 0)
+    assert (training.warnings, len(validation.warnings)) == ((), 1)
+    assert "share 1 images (0.png), so scores flatter the model" in validation.warnings[0]
+    # the pictures that are used count: the first one is in training, and the second one no longer in validation
+    few = config.model_copy(update={"max_val_samples": 2, "max_shared_fraction": 1.0})
+    assert "share 1 images" in prepare_splits(few, 0)[1].warnings[0]
+    with pytest.raises(DataError, match=r"5 of 5 \(100%\)"):
+        prepare_splits(config.model_copy(update={"train": "photos@val"}), 0)
+
+
+def test_pictures_are_read_as_the_config_says(photos):
+    Image.fromarray(np.full((48, 64), 4095, np.uint16)).save(photos / "03.png")
+    prepared = _prepared(photos)
+    assert prepared.source.group(3).image.max() == 16
+    assert "03.png" in prepared.warnings[0]
+    prepared = _prepared(photos, image={"grey_bits": 12})
+    assert prepared.source.group(3).image.min() == 255
+    assert prepared.warnings == ()
+    with pytest.raises(DataError, match=r"(?s)too much|nothing that can be used.*at most 9 pixels"):
+        _prepared(photos, image={"max_pixels": 9})
 
 
 def test_one_bad_image_of_twenty_is_listed_and_the_others_stay(photos):

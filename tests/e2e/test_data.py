@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 from tests.e2e.commands import segtune
+
+from segtune.cli.main import main
 
 
 def test_index_masks_are_drawn_once_and_checked(tmp_path: Path) -> None:
@@ -31,3 +34,24 @@ def test_an_unknown_kind_names_those_that_there_are(tmp_path: Path) -> None:
     assert done.code == 2
     assert "'reasonseg', 'masks'" in done.err
     assert not (tmp_path / "shapes").exists()
+
+
+def test_links_to_another_disk_are_followed_where_a_root_is_named(
+    workplace: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = tmp_path / "photos"
+    place.mkdir()
+    (place / "val").symlink_to(workplace / "scenes/val")
+    monkeypatch.chdir(tmp_path)
+    assert main(["data", "check", "photos"]) == 3
+    told = capsys.readouterr().err
+    advised = told.partition("--root ")[2].split()[0]
+    assert advised in (str(tmp_path.resolve().parent), str(tmp_path.resolve().parents[1]))
+    assert main(["data", "check", "photos", "--root", advised]) == 0
+    assert "no bad items" in capsys.readouterr().out
+
+
+def test_the_limits_on_pictures_are_options(workplace: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["data", "check", "scenes@val", "--max-pixels", "9999"]) == 3
+    told = capsys.readouterr().err
+    assert "expected at most 9,999 pixels" in told

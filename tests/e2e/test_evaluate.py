@@ -147,3 +147,18 @@ def test_a_part_is_labelled_and_never_takes_the_place_of_the_whole(
     assert len(lines) == document["counts"]["queries"]
     assert len(list((place / "predictions" / "scenes_val_forced").glob("*.png"))) == len(lines) < 5
     assert (trained.run / "eval_scenes_val_forced.json").read_bytes() == whole
+
+
+def test_a_linked_dataset_is_scored_where_a_root_is_named(
+    trained: Trained, workplace: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos/val").symlink_to(workplace / SCENES / "val")
+    arguments = ["evaluate", str(trained.run), "--data", f"reasonseg:{tmp_path}/photos@val", "--mode", "forced"]
+    arguments += ["--limit", "1", "--out", str(tmp_path / "scores")]
+    assert main(arguments) == 3
+    advised = capsys.readouterr().err.partition("--root ")[2].split()[0]
+    assert main([*arguments, "--root", advised]) == 0
+    assert read_json(tmp_path / "scores/eval_photos_val_forced.json")["counts"]["images"] == 1
+    assert main([*arguments, "--root", advised, "--max-pixels", "99"]) == 3
+    assert "expected at most 99 pixels" in capsys.readouterr().err

@@ -63,6 +63,7 @@ def boxes(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def _settings(held: str, features: str, prompting: str, boxes: Path) -> list[str]:
     settings: dict[str, object] = {
         "data.train": f"reasonseg:{boxes}@train", "data.val": f"reasonseg:{boxes}@train", "data.num_workers": 0,
+        "data.max_shared_fraction": 1,
         "model.mask_features": features, "model.prompting": prompting, "model.train.llm": "lora",
         "model.train.embeddings": "frozen", "model.lora.targets": "all", "model.lora.dropout": 0, **HELD[held],
         "train.batch_size": SAMPLES, "train.epochs": EPOCHS[features], "train.validate_every": EPOCHS[features],

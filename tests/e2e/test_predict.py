@@ -14,6 +14,7 @@ from tests.e2e.test_evaluate import decoded
 
 import segtune
 from segtune.cli.main import main
+from segtune.core.errors import DataError
 
 IMAGE, QUERY = f"{SCENES}/val/scene_00008_a.jpg", "the item to the left of the lilac one"
 
@@ -63,3 +64,29 @@ def test_an_image_of_any_shape(trained: Trained, tmp_path: Path) -> None:
     assert main(["predict", str(trained.run), str(tmp_path / "wide.png"), "what is left?", "--out", str(tmp_path)]) == 0
     assert Image.open(tmp_path / "wide_mask.png").size == (301, 77)
     assert Image.open(tmp_path / "wide_overlay.png").size == (301, 77)
+
+
+def test_every_way_to_give_a_picture_gives_one_answer(trained: Trained, tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.open(IMAGE).save(tmp_path / "turned.jpg", exif=exif)
+    predictor = segtune.Predictor.from_pretrained(trained.run)
+    expected = predictor.predict(tmp_path / "turned.jpg", QUERY)
+    assert expected.mask.shape == Image.open(IMAGE).size
+    for given in (Image.open(tmp_path / "turned.jpg"), (tmp_path / "turned.jpg").read_bytes()):
+        np.testing.assert_array_equal(predictor.predict(given, QUERY).masks, expected.masks)
+    with pytest.raises(DataError, match="this is no picture"):
+        predictor.predict([IMAGE], QUERY)  # type: ignore[arg-type]
+
+
+def test_two_questions_keep_both_answers_and_long_names_fit(
+    trained: Trained, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    name = "\N{CJK UNIFIED IDEOGRAPH-7167}" * 82
+    Image.open(IMAGE).save(tmp_path / f"{name}.jpg")
+    for query in (QUERY, "the red one", QUERY):
+        arguments = ["predict", str(trained.run), str(tmp_path / f"{name}.jpg"), query, "--out", str(tmp_path / "out")]
+        assert main(arguments) == 0
+    written = [json.loads(path.read_text())["query"] for path in (tmp_path / "out").glob("*.json")]
+    assert sorted(written) == sorted([QUERY, "the red one"])
+    assert len(list((tmp_path / "out").iterdir())) == 6

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
+
+from segtune.cli.pictures import GreyBitsOption, MaxPixelsOption, RootOption
 
 DrawnKind = Literal["reasonseg", "masks"]
 """What goes with drawn scenes: questions and polygons, or a class for every pixel."""
@@ -17,6 +19,9 @@ app = typer.Typer(help="Check a dataset or draw a synthetic one.", no_args_is_he
 @app.command("check")
 def check(
     dataset: Annotated[str, typer.Argument(metavar="DIR", help="The dataset; DIR@SPLIT checks one split.")],
+    root: RootOption = None,
+    max_pixels: MaxPixelsOption = None,
+    grey_bits: GreyBitsOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
 ) -> None:
     """Count what a dataset holds and list every bad item; exits 3 when there is one.
@@ -26,8 +31,13 @@ def check(
       segtune data check photos
     """
     from segtune.data.check import check_dataset
+    from segtune.data.config import ImageConfig
 
-    report = check_dataset(dataset)
+    bounds = {"max_pixels": max_pixels, "grey_bits": grey_bits}
+    given = {key: value for key, value in bounds.items() if value is not None}
+    options: dict[str, Any] = {"image": ImageConfig.model_validate(given)} if given else {}
+    options |= {} if root is None else {"root": root}
+    report = check_dataset(dataset, **options)
     typer.echo(json.dumps(report.to_dict(), indent=2, ensure_ascii=False) if as_json else report.text())
     if report.bad:
         raise typer.Exit(3)

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from segtune.cli.pictures import GreyBitsOption, MaxPixelsOption, RootOption
 from segtune.cli.views import FlipOption, FlipVerticalOption, ScalesOption, WindowOption, inference
 
 Mode = Literal["generate", "forced", "both"]
@@ -33,6 +34,9 @@ def evaluate(
     flip_vertical: FlipVerticalOption = False,
     scales: ScalesOption = "1",
     window: WindowOption = None,
+    root: RootOption = None,
+    max_pixels: MaxPixelsOption = None,
+    grey_bits: GreyBitsOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the scores as JSON.")] = False,
 ) -> None:
     """Score a model: gIoU, cIoU, intervals and the trivial baselines.
@@ -54,6 +58,9 @@ def evaluate(
         limit=limit,
         overlays=overlays,
         inference=inference(flip, flip_vertical, scales, window),
+        root=root,
+        max_pixels=max_pixels,
+        grey_bits=grey_bits,
     )
     if as_json:
         typer.echo(json.dumps(documents, indent=2, ensure_ascii=False))

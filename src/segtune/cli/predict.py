@@ -8,9 +8,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from segtune.cli.pictures import GreyBitsOption, MaxPixelsOption
 from segtune.cli.views import FlipOption, FlipVerticalOption, ScalesOption, WindowOption, inference
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from segtune.engine.dense_config import DenseInferenceConfig
 
 
@@ -27,6 +30,8 @@ def predict(
     flip_vertical: FlipVerticalOption = False,
     scales: ScalesOption = "1",
     window: WindowOption = None,
+    max_pixels: MaxPixelsOption = None,
+    grey_bits: GreyBitsOption = None,
     heat: Annotated[
         str | None, typer.Option("--heat", metavar="CLASS", help="Dense: a Grad-CAM overlay for this class, or binary.")
     ] = None,
@@ -45,7 +50,8 @@ def predict(
     if layer is not None and heat is None:
         raise typer.BadParameter("--layer is the layer of --heat CLASS", param_hint="--layer")
     if query is None:
-        _classes(model, image, out, inference(flip, flip_vertical, scales, window), heat, layer, as_json=as_json)
+        views = inference(flip, flip_vertical, scales, window)
+        _classes(model, image, out, views, heat, layer, max_pixels, grey_bits, as_json=as_json)
         return
     if flip or flip_vertical or heat is not None or window is not None or scales != "1":
         raise typer.BadParameter(
@@ -53,14 +59,14 @@ def predict(
             "which are asked without a QUERY"
         )
     from segtune.core.records import Query
-    from segtune.data.images import open_image
 
     # what is wrong with the question or the image is told before the seconds or minutes that a model takes to load
     Query.typed(query)
-    pixels = open_image(image)
+    pixels = _read(model, image, max_pixels, grey_bits)
     from segtune import Predictor
 
-    prediction = Predictor.from_pretrained(model).predict(pixels, query)
+    predictor = Predictor.from_pretrained(model, max_pixels=max_pixels, grey_bits=grey_bits)
+    prediction = predictor.predict(pixels, query)
     paths = prediction.save(out, stem=image.stem)
     if as_json:
         typer.echo(json.dumps(prediction.to_dict(), indent=2, ensure_ascii=False))
@@ -78,16 +84,16 @@ def _classes(
     views: DenseInferenceConfig,
     heat: str | None,
     layer: str | None,
+    max_pixels: int | None,
+    grey_bits: int | None,
     *,
     as_json: bool,
 ) -> None:
     """What a dense model says about an image, and where it looks for a class."""
-    from segtune.data.images import open_image
-
-    pixels = open_image(image)
+    pixels = _read(model, image, max_pixels, grey_bits)
     from segtune.engine.dense_predictor import DensePredictor
 
-    predictor = DensePredictor.from_pretrained(model, config=views)
+    predictor = DensePredictor.from_pretrained(model, config=views, max_pixels=max_pixels, grey_bits=grey_bits)
     # first, because a class or a layer that is not there is told before anything is written
     seen = [] if heat is None else [predictor.save_heat(pixels, heat, out, stem=image.stem, layer=layer)]
     prediction = predictor.predict(pixels)
@@ -98,3 +104,17 @@ def _classes(
     typer.echo(prediction.summary())
     for path in paths:
         typer.echo(str(path))
+
+
+def _read(model: str, image: Path, max_pixels: int | None, grey_bits: int | None) -> np.ndarray:
+    """The pixels of a picture, read as the model's run read its own; what may not be meant is told."""
+    from segtune.core.log import get_logger
+    from segtune.data.images import open_image
+    from segtune.data.picture_notes import picture_notes
+    from segtune.engine.run_images import images_of
+
+    config = images_of(model, max_pixels, grey_bits)
+    pixels = open_image(image, config)
+    for words in picture_notes(image, config):
+        get_logger(__name__).warning("%s: a picture %s", image, words)
+    return pixels

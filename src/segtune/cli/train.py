@@ -74,7 +74,7 @@ def _closing(run: RunDir) -> None:
     config = load_recipe(str(run.config))
     data = config.data
     where = DataSpec.parse(data.val or data.train, root=data.root)
-    path, scored = shlex.quote(str(run.path)), shlex.quote(str(where))
+    path, scored = shlex.quote(str(run.path)), shlex.quote(str(where)) + _root(where, data.root)
     typer.echo(f"\nrun directory: {run.path}")
     typer.echo("try next:")
     if config.task == "dense":
@@ -82,30 +82,43 @@ def _closing(run: RunDir) -> None:
         typer.echo(f"  segtune evaluate {path} --data {scored} --flip --overlays 12 --out scores")
         typer.echo("  segtune data check DIR      # your own images and masks")
         return
-    typer.echo(f"  segtune predict {path} {_example(where)}")
+    typer.echo(f"  segtune predict {path} {_example(where, data.root)}")
     typer.echo(f"  segtune evaluate {path} --data {scored} --mode both --overlays 12 --out scores")
     typer.echo("  segtune data check DIR      # your own photographs and questions, before `segtune train own`")
+
+
+def _root(spec: DataSpec, root: str | None) -> str:
+    """The option without which links of the data would lead too far; nothing where the root is the dataset itself."""
+    if root is None or spec.directory is None or Path(root).expanduser().resolve() == spec.directory.resolve():
+        return ""
+    return f" --root {shlex.quote(root)}"
 
 
 def _image(spec: DataSpec) -> str:
     """A picture of the data as an argument; a placeholder where nothing lies on disk."""
     from segtune.data.images import SUFFIXES
 
-    place = None if spec.directory is None else spec.directory / spec.split
-    found = (path for path in sorted(place.rglob("*")) if path.suffix.lower() in SUFFIXES) if place else iter(())
-    first = next((path for path in found if place is None or "masks" not in path.relative_to(place).parts), None)
-    return "IMAGE.jpg" if first is None else shlex.quote(str(first))
+    if spec.directory is None:
+        return "IMAGE.jpg"
+    place = spec.directory / spec.split
+    for path in sorted(place.rglob("*")):
+        if path.suffix.lower() in SUFFIXES and path.is_file() and "masks" not in path.relative_to(place).parts:
+            return shlex.quote(str(path))
+    return "IMAGE.jpg"
 
 
-def _example(spec: DataSpec) -> str:
+def _example(spec: DataSpec, root: str | None) -> str:
     """A picture of the data with a question about it, as two arguments; placeholders where nothing lies on disk."""
-    from segtune.data.images import SUFFIXES
     from segtune.data.sources.annotations import read_annotation
+    from segtune.data.sources.listing import link_roots, list_files
+    from segtune.data.sources.pairing import FilesByStem
 
-    place = None if spec.directory is None else spec.directory / spec.split
-    for annotation in sorted(place.rglob("*.json")) if place is not None else []:
-        images = [path for suffix in SUFFIXES if (path := annotation.with_suffix(suffix)).is_file()]
-        with contextlib.suppress(DataError):
-            if images:
-                return f"{shlex.quote(str(images[0]))} {shlex.quote(read_annotation(annotation).texts[0])}"
+    if spec.directory is not None:
+        place = spec.directory / spec.split
+        files = list_files(place, link_roots(spec.directory, root)).files
+        annotations = FilesByStem(files, (".json",))
+        for stem, picture in sorted(FilesByStem(files).partners(annotations.stems).items()):
+            with contextlib.suppress(DataError):
+                text = read_annotation(place / annotations.all_of(stem)[0]).texts[0]
+                return f"{shlex.quote(str(place / picture))} {shlex.quote(text)}"
     return 'IMAGE.jpg "your question"'

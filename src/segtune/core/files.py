@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from segtune.core.errors import CheckpointError
+from segtune.core.regular import read_regular
 
 
 def write_bytes(path: Path | str, data: bytes) -> None:
@@ -65,7 +66,7 @@ def read_json(path: Path | str) -> Any:
         CheckpointError: It is missing, unreadable or not JSON.
     """
     try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
+        return json.loads(read_regular(path).decode("utf-8"))
     except OSError as error:
         raise CheckpointError("cannot be read", where=str(path), found=error.strerror or str(error)) from error
     except ValueError as error:
@@ -106,7 +107,7 @@ def read_jsonl(path: Path | str) -> list[dict[str, Any]]:
         CheckpointError: It is missing or unreadable, or a whole row is not JSON; the message has the line.
     """
     try:
-        text = Path(path).read_text(encoding="utf-8", errors="replace")
+        text = read_regular(path).decode("utf-8", errors="replace")
     except OSError as error:
         raise CheckpointError("cannot be read", where=str(path), found=error.strerror or str(error)) from error
     rows = []

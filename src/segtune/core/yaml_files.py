@@ -15,6 +15,7 @@ from typing import Any
 import yaml
 
 from segtune.core.errors import ConfigError
+from segtune.core.regular import read_regular
 
 _PLAIN_TYPES = (
     ("bool", r"true|True|TRUE|false|False|FALSE", "tTfF"),
@@ -81,7 +82,7 @@ def load_mapping(path: Path | str) -> dict[str, Any]:
     """
     path = Path(path)
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        text = read_regular(path).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise ConfigError("not a text file in UTF-8", where=str(path), found=f"byte {error.start} is not") from error
     except OSError as error:

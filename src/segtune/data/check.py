@@ -19,9 +19,12 @@ from segtune.core.errors import ConfigError, DataError
 from segtune.core.records import IGNORE, Group
 from segtune.data.bad_items import BadItem, one_line
 from segtune.data.check_report import CheckReport, Shared, SplitReport
+from segtune.data.config import USUAL_IMAGES, ImageConfig
 from segtune.data.dense.check import DenseCheckReport, check_dense
 from segtune.data.images import content_digest
 from segtune.data.layouts import TEXT_LAYOUT, find_splits, recognise
+from segtune.data.picture_notes import NotesOfMany
+from segtune.data.shared import shared_pictures, sharing_told
 from segtune.data.sources.annotations import normal_text
 from segtune.data.sources.reasonseg import ReasonSeg, Record
 from segtune.data.spec import DataSpec, describe_directory
@@ -42,14 +45,18 @@ class _Contents:
 
 
 def check_dataset(
-    dataset: str | Path | DataSpec, root: str | Path | None = None, progress: Progress | None = None
+    dataset: str | Path | DataSpec,
+    root: str | Path | None = None,
+    progress: Progress | None = None,
+    image: ImageConfig = USUAL_IMAGES,
 ) -> CheckReport | DenseCheckReport:
     """Checks a dataset: all its splits, or the one that is named.
 
     Args:
         dataset: A spec or its text (`KIND:DIR@SPLIT`, or a directory).
-        root: The directory before relative paths of a text, and below which links must stay.
+        root: Links may lead anywhere below this directory.
         progress: Told after every image.
+        image: How pictures are read.
 
     Returns:
         The report; a dataset is in order when its `bad` is empty.
@@ -58,7 +65,7 @@ def check_dataset(
         ConfigError: If the text is no dataset's name, or names a stream (which has no files).
         DataError: If the directory or split is missing, or holds nothing that can be used.
     """
-    spec = dataset if isinstance(dataset, DataSpec) else DataSpec.parse(str(dataset), root)
+    spec = dataset if isinstance(dataset, DataSpec) else DataSpec.parse(str(dataset))
     directory = spec.directory
     if directory is None:
         raise ConfigError("a stream has no files to check", where=str(spec), fix="name a directory")
@@ -68,8 +75,8 @@ def check_dataset(
     if spec.kind == "synth" and recognise(directory) == "masks":
         spec = replace(spec, kind="masks")
     if spec.is_dense:
-        return check_dense(spec, names, root, progress)
-    found = [check_source(ReasonSeg(directory, name, root=root), progress) for name in names]
+        return check_dense(spec, names, root, progress, image)
+    found = [check_source(ReasonSeg(directory, name, root=root, image=image), progress, image) for name in names]
     reports = tuple(report for report, _ in found)
     if not any(report.records for report in reports):
         bad = [item for report in reports for item in report.bad]
@@ -84,12 +91,15 @@ def check_dataset(
     return CheckReport(str(directory), spec.kind, reports, shared, _warnings(reports, shared))
 
 
-def check_source(source: ReasonSeg, progress: Progress | None = None) -> tuple[SplitReport, _Contents]:
+def check_source(
+    source: ReasonSeg, progress: Progress | None = None, image: ImageConfig = USUAL_IMAGES
+) -> tuple[SplitReport, _Contents]:
     """Decodes and paints every group of a source.
 
     Args:
         source: The source.
         progress: Told after every image.
+        image: How its pictures are read.
 
     Returns:
         The report of the split, and its contents for finding what splits share.
@@ -97,7 +107,7 @@ def check_source(source: ReasonSeg, progress: Progress | None = None) -> tuple[S
     report = SplitReport(source.split, files=source.files, bad=list(source.bad))
     report.images_without_annotation = list(source.images_without_annotation)
     report.index_entries = source.index.used
-    contents = _Contents()
+    contents, notes = _Contents(), NotesOfMany(image)
     sizes: list[tuple[int, int]] = []
     fractions: list[float] = []
     kinds: Counter[str] = Counter()
@@ -107,6 +117,7 @@ def check_source(source: ReasonSeg, progress: Progress | None = None) -> tuple[S
         try:
             group = source.group(index)
             contents.images[content_digest(records[0].image)] = path
+            notes.look(records[0].image, path)
         except DataError as error:
             report.bad.append(BadItem(path, one_line(error)))
         else:
@@ -120,6 +131,7 @@ def check_source(source: ReasonSeg, progress: Progress | None = None) -> tuple[S
         if progress is not None:
             progress(source.split, index + 1, len(source))
     report.kinds = dict(sorted(kinds.items()))
+    report.notes = [*source.notes, *notes.sentences]
     report.bad.sort()
     if sizes:
         heights, widths = zip(*sizes, strict=True)
@@ -157,7 +169,7 @@ def _shared(names: Sequence[str], contents: Sequence[_Contents]) -> tuple[Shared
     """What each two splits share, where it is anything."""
     shared = []
     for (first, a), (second, b) in combinations(zip(names, contents, strict=True), 2):
-        images = sorted(b.images[digest] for digest in a.images.keys() & b.images.keys())
+        images = shared_pictures(a.images, b.images)
         sentences, phrases = len(a.sentences & b.sentences), len(a.phrases & b.phrases)
         if images or sentences or phrases:
             shared.append(Shared((first, second), len(images), sentences, phrases, tuple(images[:_SHOWN])))
@@ -173,6 +185,7 @@ def _warnings(reports: Sequence[SplitReport], shared: Sequence[Shared]) -> tuple
             names = report.images_without_annotation
             more = ", ..." if len(names) > _SHOWN else ""
             found.append(f"{place}{len(names)} images have no annotation: {', '.join(names[:_SHOWN])}{more}")
+        found += [f"{place}{note}" for note in report.notes]
         if report.shapes_outside:
             count = report.shapes_outside
             found.append(f"{place}{count} shapes reach outside their image (are they drawn on the image as displayed?)")
@@ -181,8 +194,7 @@ def _warnings(reports: Sequence[SplitReport], shared: Sequence[Shared]) -> tuple
     for both in shared:
         first, second = both.splits
         if both.images:
-            examples = ", ".join(both.examples)
-            found.append(f"{first} and {second} share {both.images} images ({examples}), so scores flatter the model")
+            found.append(sharing_told(first, second, both.images, both.examples))
         if both.sentences:
             found.append(f"{first} and {second} share {both.sentences} sentences: {second} does not test new phrasings")
     return tuple(found)

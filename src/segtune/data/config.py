@@ -18,6 +18,21 @@ class AugmentConfig(Config):
     color: float = Field(0.0, ge=0, lt=1, description="largest relative change of brightness, contrast and saturation")
 
 
+class ImageConfig(Config):
+    """How picture files are read, in training, evaluation, prediction and `segtune data check` alike."""
+
+    max_pixels: int = Field(
+        50_000_000, ge=1, description="largest picture that is decoded, width x height; larger ones are refused"
+    )
+    grey_bits: int = Field(
+        16, ge=8, le=16, description="bits that grey files of 16 bits use: 2^bits - 1 becomes white; often 12"
+    )
+
+
+USUAL_IMAGES = ImageConfig()
+"""How pictures are read unless told otherwise."""
+
+
 class SynthConfig(Config):
     """The embedded dataset, drawn where its directory does not exist yet."""
 
@@ -44,5 +59,12 @@ class DataConfig(Config):
     max_train_samples: int | None = Field(None, ge=1, description="train on the first so many pairs of image and query")
     max_val_samples: int | None = Field(None, ge=1, description="score only the first so many pairs of image and query")
     max_bad_fraction: float = Field(0.1, ge=0, le=1, description="share of unusable items above which a run refuses")
+    max_shared_fraction: float = Field(
+        0.05,
+        ge=0,
+        le=1,
+        description="share of validation pictures also in training above which a run refuses",
+    )
+    image: ImageConfig = ImageConfig()
     num_workers: int = Field(0, ge=0, description="processes that prepare batches, to train, validate and score")
     augment: AugmentConfig = AugmentConfig()

@@ -1,35 +1,83 @@
-"""One image as somebody hands it over, to be predicted on: a path, a Pillow image or an array."""
+"""One picture as somebody hands it over: a path, bytes, an open file, a Pillow image or an array."""
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from PIL import Image
 
 from segtune.core.errors import DataError
+from segtune.data.config import USUAL_IMAGES, ImageConfig
 from segtune.data.images import open_image
+from segtune.data.pixels import displayed, from_array, require_size, to_rgb
 
-Given = str | Path | np.ndarray | Image.Image
+Given = str | Path | bytes | bytearray | BinaryIO | np.ndarray | Image.Image
+"""What is taken for a picture."""
 
 
-def as_image(image: Given) -> np.ndarray:
-    """The pixels of an image.
+def as_image(image: Given, config: ImageConfig = USUAL_IMAGES) -> np.ndarray:
+    """The pixels of a picture: the same for its file, its bytes and what Pillow opens.
 
     Args:
-        image: A path, a Pillow image, or uint8 `[h, w, 3]` RGB.
+        image: A path; the bytes of a file; a file opened with "rb", which is read from its start; a Pillow image, whose
+            EXIF orientation is applied, with the frame that it stands at; or an array (see `pixels.from_array`).
+        config: The largest size that is read, and the bits of deep grey.
 
     Returns:
-        uint8 `[h, w, 3]`, RGB.
+        uint8 `[h, w, 3]`, RGB, original pixels.
 
     Raises:
-        DataError: A file that cannot be read (see `images.open_image`), an array that is no image, or no pixels.
+        DataError: A file or a picture that cannot be read (see `images.open_image`), an array that is no image, or an
+            object of another type.
     """
     if isinstance(image, str | Path):
-        return open_image(image)
-    pixels = np.asarray(image.convert("RGB")) if isinstance(image, Image.Image) else image
-    if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3 or not pixels.size:
+        return open_image(image, config)
+    if isinstance(image, bytes | bytearray):
+        return open_image(io.BytesIO(bytes(image)), config, "the bytes")
+    if isinstance(image, Image.Image):
+        name = getattr(image, "filename", "")
+        where = f"the Pillow image {name}" if isinstance(name, str) and name else "the Pillow image"
+        require_size(image, config, where)
+        return to_rgb(displayed(image, where), where, config)
+    if isinstance(image, np.ndarray):
+        return from_array(image, config)
+    if callable(getattr(image, "read", None)):
+        return _from_file(image, config)
+    raise _no_picture(image)
+
+
+def _from_file(file: BinaryIO, config: ImageConfig) -> np.ndarray:
+    """The pixels of an open file."""
+    where = f"the file {getattr(file, 'name', '')}".rstrip()
+    try:
+        if file.seekable():
+            file.seek(0)
+        content = file.read()
+    except (OSError, ValueError, AttributeError) as error:
+        raise DataError("the file cannot be read", where=where, found=str(error)) from error
+    if not isinstance(content, bytes):
         raise DataError(
-            "this array is no image", expected="uint8 [h, w, 3], RGB", found=f"{pixels.dtype} {list(pixels.shape)}"
+            "the file is open as text", where=where, expected='a file opened with "rb"', found=type(content).__name__
         )
-    return pixels
+    return open_image(io.BytesIO(content), config, where)
+
+
+def _no_picture(image: object) -> DataError:
+    """The refusal of an object of another type, with what it is and what to do about it."""
+    kind = f"{type(image).__module__}.{type(image).__qualname__}".removeprefix("builtins.")
+    shape = getattr(image, "shape", None)
+    found = kind if shape is None else f"{kind} {getattr(image, 'dtype', '')} {list(shape)}"
+    fix = "give one picture at a time"
+    if shape is not None:
+        fix = "turn it into an array with the colours last, 0 to 255: tensor.permute(1, 2, 0).cpu().numpy()"
+    elif not isinstance(image, list | tuple):
+        fix = ""
+    return DataError(
+        "this is no picture",
+        expected="a path, the bytes of a file, an open file, a Pillow image or a NumPy array",
+        found=found,
+        fix=fix,
+    )

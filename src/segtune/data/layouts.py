@@ -9,6 +9,7 @@ import os
 from pathlib import Path
 
 from segtune.core.errors import DataError
+from segtune.core.names import is_utf8, shown
 
 KNOWN_SPLITS = ("train", "val", "test")
 """Sub-directories that always are splits, in the order in which they are shown."""
@@ -59,6 +60,10 @@ def find_splits(directory: str | Path, kind: str = "reasonseg") -> tuple[str, ..
         found = finder(path)
     except OSError as error:
         raise DataError("the directory cannot be listed", where=str(directory), found=str(error)) from error
+    if odd := sorted(name for name in found if not is_utf8(name)):
+        raise DataError(
+            "the name of a split is not UTF-8", where=str(directory), found=shown(odd[0]), fix="rename the directory"
+        )
     return tuple(sorted(found, key=lambda name: (_rank(name), name)))
 
 

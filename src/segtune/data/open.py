@@ -8,6 +8,7 @@ from segtune.core.errors import ConfigError, DataError
 from segtune.core.log import get_logger
 from segtune.core.records import DenseSource, Source
 from segtune.data.bad_items import BadItem
+from segtune.data.config import USUAL_IMAGES, ImageConfig
 from segtune.data.layouts import LAYOUTS, TEXT_LAYOUT, find_splits
 from segtune.data.sources.reasonseg import ReasonSeg
 from segtune.data.sources.synthetic.drawn_directory import drawn_otherwise
@@ -30,12 +31,13 @@ def open_source(
     stream_length: int = 2048,
     stream_queries: int = 4,
     easing_epochs: int = 0,
+    image: ImageConfig = USUAL_IMAGES,
 ) -> Source:
     """Opens a dataset.
 
     Args:
         spec: Its name. A `synth` directory that is absent or empty is drawn first.
-        root: Links in the dataset must stay below this directory; the dataset's own directory if None.
+        root: Links in the dataset must stay below this directory or the dataset's own.
         seed: Of what is drawn (`synth` and `stream`); of no effect on files that exist.
         scenes: Scenes of a `synth` dataset over all splits, where it is drawn.
         limit: At most so many groups.
@@ -43,6 +45,7 @@ def open_source(
         stream_length: Groups that a stream calls an epoch.
         stream_queries: Queries of each group of a stream.
         easing_epochs: Epochs over which a stream goes from single words to the whole grammar.
+        image: How pictures are read.
 
     Returns:
         The source. One that reads files has `bad` and `files` (see `usable`).
@@ -68,7 +71,7 @@ def open_source(
     elif spec.kind == "synth" and (told := drawn_otherwise(directory, VERSION)):
         _log.warning("%s", told)
     split = the_split(spec)
-    return ReasonSeg(directory, split, root=root, first_query_only=first_query_only, limit=limit)
+    return ReasonSeg(directory, split, root=root, first_query_only=first_query_only, limit=limit, image=image)
 
 
 def usable(source: Source | DenseSource, max_bad_fraction: float = 0.1, where: str = "") -> tuple[BadItem, ...]:

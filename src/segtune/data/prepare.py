@@ -8,17 +8,20 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from segtune.core.errors import ConfigError, DataError
 from segtune.core.records import Group, Source
 from segtune.data.bad_items import BadItem, one_line
-from segtune.data.config import DataConfig
+from segtune.data.config import DataConfig, ImageConfig
+from segtune.data.images import content_digest
 from segtune.data.layouts import LAYOUTS, TEXT_LAYOUT
 from segtune.data.open import counted_items, open_source, usable
+from segtune.data.picture_notes import NotesOfMany
+from segtune.data.shared import require_apart, short_digests
 from segtune.data.spec import DENSE_KINDS, DataSpec
 
 _WORKING_DIRECTORY = re.compile(r"(\w+:)?\.(@.*)?")
@@ -89,12 +92,16 @@ class Prepared:
         source: What is left.
         bad: What was left out, and why.
         skipped_queries: Queries of images that turned out damaged when decoded.
+        warnings: What is usable but probably not meant, in sentences.
+        pictures: Names of the picture files by their digest; empty where they are drawn.
     """
 
     spec: DataSpec
     source: Source
     bad: tuple[BadItem, ...]
     skipped_queries: int
+    warnings: tuple[str, ...] = ()
+    pictures: Mapping[str, str] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """For `data.json`."""
@@ -103,6 +110,7 @@ class Prepared:
         return {
             "data": str(self.spec), "images": len(groups), "queries": sum(map(len, groups)), "ids_sha256": digest,
             "skipped_queries": self.skipped_queries, "bad": [str(item) for item in self.bad],
+            "pictures": short_digests(self.pictures),
         }  # fmt: skip
 
 
@@ -134,10 +142,10 @@ def prepare(
     source = open_source(
         spec, root=config.root, seed=seed if drawn else config.synth.seed, scenes=config.synth.scenes, limit=limit,
         first_query_only=first_query_only, stream_length=config.stream_length,
-        stream_queries=config.queries_per_image or 4, easing_epochs=config.easing_epochs,
+        stream_queries=config.queries_per_image or 4, easing_epochs=config.easing_epochs, image=config.image,
     )  # fmt: skip
     bad = list(usable(source, config.max_bad_fraction, name))
-    found = counted_items(source)
+    found, files = counted_items(source), source
     if max_samples is not None:
         source = FirstSamples(source, max_samples)
     if drawn:
@@ -147,7 +155,8 @@ def prepare(
     skipped = sum(len(source.ids(index)) for index in sorted(set(range(images)) - set(readable)))
     if len(readable) < images:
         source = Subset(source, readable)
-    return Prepared(spec, source, tuple(bad), skipped)
+    notes, pictures = look_at_pictures(files, readable, config.image)
+    return Prepared(spec, source, tuple(bad), skipped, notes, pictures)
 
 
 def decode_all(
@@ -196,6 +205,31 @@ def decode_all(
     return readable
 
 
+def look_at_pictures(
+    source: object, readable: Sequence[int], config: ImageConfig
+) -> tuple[tuple[str, ...], dict[str, str]]:
+    """What is to be told about the picture files of a source, and which they are.
+
+    Args:
+        source: One that reads files has `image_path`, and perhaps `notes`.
+        readable: The indices of those that are used.
+        config: How they are read.
+
+    Returns:
+        Warnings, and the names of the files by their digest.
+
+    Raises:
+        DataError: A file has vanished since it was read.
+    """
+    path_of = getattr(source, "image_path", None)
+    notes, pictures = NotesOfMany(config), dict[str, str]()
+    for index in readable:
+        if path_of is not None and (path := path_of(index)) is not None:
+            pictures[content_digest(path)] = path.name
+            notes.look(path, path.name)
+    return (*getattr(source, "notes", ()), *notes.sentences), pictures
+
+
 def prepare_splits(config: DataConfig, seed: int) -> tuple[Prepared, Prepared | None]:
     """The training data and, where there are any, the validation data; both known to be readable.
 
@@ -204,12 +238,16 @@ def prepare_splits(config: DataConfig, seed: int) -> tuple[Prepared, Prepared | 
         seed: Of streams.
 
     Raises:
-        ConfigError, DataError: As `prepare`.
+        ConfigError: As `prepare`.
+        DataError: As `prepare`, or the two share more pictures than `max_shared_fraction` allows.
     """
     training = prepare(config.train, config, max_samples=config.max_train_samples, seed=seed)
     if config.val is None:
         return training, None
-    return training, prepare(config.val, config, max_samples=config.max_val_samples, seed=seed)
+    validation = prepare(config.val, config, max_samples=config.max_val_samples, seed=seed)
+    names = str(training.spec), str(validation.spec)
+    told = require_apart(training.pictures, validation.pictures, config.max_shared_fraction, names)
+    return training, replace(validation, warnings=(*validation.warnings, *told))
 
 
 def named_dataset(name: str, root: str | None) -> DataSpec:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,19 +15,24 @@ from PIL import Image
 from segtune.core.config import nearest
 from segtune.core.errors import ConfigError
 from segtune.core.files import write_json
+from segtune.core.names import short_name
+from segtune.data.config import USUAL_IMAGES, ImageConfig
 from segtune.data.dense.transforms import DenseTransform
 from segtune.data.given import Given, as_image
 from segtune.data.sources.classes import has_background
+from segtune.engine.answer_files import answer_stem
 from segtune.engine.dense_config import DenseInferenceConfig
 from segtune.engine.dense_inference import segment
 from segtune.engine.dense_loading import load_dense_model
 from segtune.engine.grad_cam import BINARY, Target, default_layer, grad_cam
 from segtune.engine.loading import usual_device
+from segtune.engine.run_images import images_of
 from segtune.models.dense.network import DenseSegmenter
 from segtune.ops.masks import coco_annotation
 from segtune.ops.overlays import TEXT, legend, overlay, overlay_heat, overlay_labels
 
 FOREGROUND = "foreground"
+_CLASS_BYTES, _DIGITS = 50, 8  # of a class in the name of a file, and of its digest
 _LETTERS_PER_LINE = 90  # of a legend below a wide picture
 
 
@@ -122,7 +128,7 @@ class DensePrediction:
         return ", ".join([*shares[:5], *more, *mask])
 
     def save(self, directory: Path | str, stem: str) -> list[Path]:
-        """Writes what was predicted; older files of these names go.
+        """Writes what was predicted; an older answer of a dense model is replaced, and nothing else is.
 
         `STEM_labels.png` has the class indices as they are (dark to the eye), `STEM_mask.png` 0 and 255,
         `STEM_overlay.png` the classes over the image with their names below, `STEM.json` what `to_dict` gives.
@@ -132,6 +138,7 @@ class DensePrediction:
         """
         directory = Path(directory)
         directory.mkdir(parents=True, exist_ok=True)
+        stem = answer_stem(directory, stem, None)
         pictures = {
             "labels": self.labels,
             "mask": None if self.mask is None else self.mask.astype(np.uint8) * 255,
@@ -154,40 +161,57 @@ class DensePredictor:
         model: The model, on its device; it is put into evaluation mode.
         transform: Its input.
         config: Views and windows.
+        image: How pictures are read.
     """
 
     def __init__(
-        self, model: DenseSegmenter, transform: DenseTransform, config: DenseInferenceConfig | None = None
+        self,
+        model: DenseSegmenter,
+        transform: DenseTransform,
+        config: DenseInferenceConfig | None = None,
+        image: ImageConfig = USUAL_IMAGES,
     ) -> None:
+        self.image = image
         self.model, self.transform = model.eval(), transform
         self.config = DenseInferenceConfig() if config is None else config
 
     @classmethod
-    def from_pretrained(cls, name: str | Path, *, config: DenseInferenceConfig | None = None) -> Self:
+    def from_pretrained(
+        cls,
+        name: str | Path,
+        *,
+        config: DenseInferenceConfig | None = None,
+        max_pixels: int | None = None,
+        grey_bits: int | None = None,
+    ) -> Self:
         """Loads a model by name, on the accelerator where there is one.
 
         Args:
             name: A dense run (`RUN` for its best checkpoint, `RUN@last`) or a checkpoint directory.
             config: Views and windows.
+            max_pixels: The largest picture that is read, width x height; as its run if None, 50 million without one.
+            grey_bits: The bits that grey pictures of 16 bits use; as its run if None, 16 without one.
 
         Raises:
             CheckpointError: There is no such model, or it is damaged.
+            ConfigError: A limit is out of bounds.
         """
+        image = images_of(str(name), max_pixels, grey_bits)
         loaded = load_dense_model(str(name))
         loaded.model.to(usual_device())
-        return cls(loaded.model, loaded.transform, config)
+        return cls(loaded.model, loaded.transform, config, image)
 
     def predict(self, image: Given) -> DensePrediction:
         """Segments one image.
 
         Args:
-            image: A path, a PIL image, or uint8 `[h, w, 3]` RGB.
+            image: As `given.as_image` takes it: a path, bytes, an open file, a Pillow image or an array.
 
         Raises:
             DataError: The image cannot be read.
             SegtuneError: The model's answer is NaN.
         """
-        pixels, classes = as_image(image), self.model.classes
+        pixels, classes = as_image(image, self.image), self.model.classes
         answer = segment(self.model, self.transform, pixels, self.config)
         mask = foreground = None
         if answer.binary_logits is not None:
@@ -206,7 +230,7 @@ class DensePredictor:
         """What of an image speaks for a class, by Grad-CAM (see `engine.grad_cam`), on the whole image.
 
         Args:
-            image: A path, a PIL image, or uint8 `[h, w, 3]` RGB.
+            image: As `given.as_image` takes it: a path, bytes, an open file, a Pillow image or an array.
             target: The name or the label of a class, or `binary` (which a class of that name goes before).
             layer: Name of a module of the model; the encoder's last block if None.
 
@@ -217,7 +241,7 @@ class DensePredictor:
             ConfigError: There is no such class or layer.
             DataError: The image cannot be read.
         """
-        pixels = as_image(image)
+        pixels = as_image(image, self.image)
         names: Mapping[str, Target] = {name: index for index, name in enumerate(self.model.classes)}
         names = {BINARY: BINARY, **names}
         if isinstance(target, str) and target not in names:
@@ -239,12 +263,21 @@ class DensePredictor:
         Returns:
             The path.
         """
-        pixels = as_image(image)
+        pixels = as_image(image, self.image)
         picture = overlay_heat(pixels, self.heat(pixels, target, layer))
-        path = Path(directory) / f"{stem}_heat_{re.sub(r'[^A-Za-z0-9.-]+', '_', str(target))}.png"
+        stem = answer_stem(Path(directory), stem, None)
+        path = Path(directory) / f"{stem}_heat_{short_name(_plain(str(target)), _CLASS_BYTES)}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(picture).save(path)
         return path
+
+
+def _plain(name: str) -> str:
+    """A class name as part of a file name; a digest keeps two that become the same apart."""
+    plain = re.sub(r"[^\w.-]+", "_", name)
+    if plain == name.replace(" ", "_"):
+        return plain
+    return f"{plain}-{hashlib.sha256(name.encode('utf-8', 'surrogatepass')).hexdigest()[:_DIGITS]}"
 
 
 def _mean(values: np.ndarray) -> float:

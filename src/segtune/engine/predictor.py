@@ -15,11 +15,14 @@ from PIL import Image
 from segtune.core.files import write_bytes
 from segtune.core.records import Example, Group, Query
 from segtune.data.collate import Collate
+from segtune.data.config import USUAL_IMAGES, ImageConfig
 from segtune.data.conversation import Conversation
 from segtune.data.given import Given, as_image
 from segtune.data.transforms import Transform
+from segtune.engine.answer_files import answer_stem
 from segtune.engine.inference import answer_batch
 from segtune.engine.loading import load, usual_device
+from segtune.engine.run_images import images_of
 from segtune.models.reasoning import ReasoningSegmenter
 from segtune.ops.masks import coco_annotation
 from segtune.ops.overlays import overlay
@@ -77,13 +80,17 @@ class Prediction:
         return f"{masks}, {self.mask.mean():.1%} of the image, estimated IoU {scores}"
 
     def save(self, directory: Path | str, stem: str) -> list[Path]:
-        """Writes `STEM_mask.png` (0 and 255), `STEM_overlay.png` and `STEM.json`; older files of these names go.
+        """Writes `STEM_mask.png` (0 and 255), `STEM_overlay.png` and `STEM.json`.
+
+        An older answer to the same question is replaced. Where `STEM.json` is something else, a digest of the question
+        follows the stem (see `answer_files.answer_stem`).
 
         Returns:
             The three paths.
         """
         directory = Path(directory)
         directory.mkdir(parents=True, exist_ok=True)
+        stem = answer_stem(directory, stem, self.query)
         paths = [directory / f"{stem}_mask.png", directory / f"{stem}_overlay.png", directory / f"{stem}.json"]
         Image.fromarray(self.mask.astype(np.uint8) * 255).save(paths[0])
         Image.fromarray(self.overlay()).save(paths[1])
@@ -99,34 +106,52 @@ class Predictor:
         conversation: Its wording and tokenizer.
         transform: Its input.
         max_new_tokens: Where an answer is cut.
+        image: How pictures are read.
     """
 
     def __init__(
-        self, model: ReasoningSegmenter, conversation: Conversation, transform: Transform, max_new_tokens: int = 32
+        self,
+        model: ReasoningSegmenter,
+        conversation: Conversation,
+        transform: Transform,
+        max_new_tokens: int = 32,
+        image: ImageConfig = USUAL_IMAGES,
     ) -> None:
         self.model, self.conversation, self.transform = model.eval(), conversation, transform
-        self.max_new_tokens = max_new_tokens
+        self.max_new_tokens, self.image = max_new_tokens, image
 
     @classmethod
-    def from_pretrained(cls, name: str | Path, *, device: str | torch.device | None = None) -> Self:
+    def from_pretrained(
+        cls,
+        name: str | Path,
+        *,
+        device: str | torch.device | None = None,
+        max_pixels: int | None = None,
+        grey_bits: int | None = None,
+    ) -> Self:
         """Loads a model by name.
 
         Args:
             name: A run (`RUN` for its best checkpoint, `RUN@last`), a checkpoint directory, a base, or `segtune/tiny`.
             device: Where it runs; the accelerator where there is one if None, else the CPU.
+            max_pixels: The largest picture that is read, width x height; as its run if None, 50 million without one.
+            grey_bits: The bits that grey pictures of 16 bits use; as its run if None, 16 without one.
 
         Raises:
             CheckpointError: There is no such model, or it is damaged.
+            ConfigError: A limit is out of bounds.
         """
+        image = images_of(str(name), max_pixels, grey_bits)
         loaded = load(str(name))
         loaded.model.to(usual_device() if device is None else device)
-        return cls(loaded.model, loaded.conversation, loaded.transform, loaded.max_new_tokens)
+        return cls(loaded.model, loaded.conversation, loaded.transform, loaded.max_new_tokens, image)
 
     def predict(self, image: Given, query: str) -> Prediction:
         """Asks one question.
 
         Args:
-            image: A path, a PIL image, or uint8 `[h, w, 3]` RGB.
+            image: A path, the bytes of a file, an open file, a Pillow image, or an array, RGB `[h, w, 3]` or grey
+                `[h, w]`, of uint8 or uint16; all are read alike (see `given.as_image`).
             query: A phrase or a sentence.
 
         Raises:
@@ -138,7 +163,7 @@ class Predictor:
     def predict_many(self, image: Given, queries: Sequence[str]) -> list[Prediction]:
         """Asks several questions about one image, which is encoded once; raises as `predict` does."""
         asked = [Query.typed(query) for query in queries]
-        pixels = as_image(image)
+        pixels = as_image(image, self.image)
         if not asked:
             return []
         nothing = np.zeros(pixels.shape[:2], np.uint8)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from segtune.core.errors import ConfigError, SegtuneError
 from segtune.core.log import get_logger
 from segtune.core.records import Source
 from segtune.core.yaml_files import load_mapping
-from segtune.data.config import DataConfig
+from segtune.data.config import DataConfig, ImageConfig
 from segtune.data.dense.config import DenseDataConfig
 from segtune.data.dense.prepare import PreparedDense, prepare_dense
 from segtune.data.prepare import prepare
@@ -27,6 +28,7 @@ from segtune.engine.evaluator import score_baselines
 from segtune.engine.inference import MODES, Mode
 from segtune.engine.loading import find_checkpoint, load, usual_device
 from segtune.engine.processes import from_first, is_first
+from segtune.engine.run_images import images_of, trained_on_told
 from segtune.engine.scoring import place_of_scores, require_present, score
 
 _log = get_logger(__name__)
@@ -43,6 +45,9 @@ def evaluate(
     limit: int | None = None,
     overlays: int = 0,
     inference: DenseEvalConfig | None = None,
+    root: str | Path | None = None,
+    max_pixels: int | None = None,
+    grey_bits: int | None = None,
 ) -> list[dict[str, Any]]:
     """Scores a model on a dataset by the protocol.
 
@@ -50,13 +55,15 @@ def evaluate(
         model: A run, a checkpoint, a base.
         data: `KIND:DIR@SPLIT`.
         modes: `generate`, `forced` or both; a dense model has none.
-        out: Where scores, predictions and pictures go; by default the run directory, for a part of the data or
-            another checkpoint than the best a folder in it, and the current directory where there is no run.
+        out: Where scores, predictions and pictures go; else see `place_of_scores`.
         first_query_only: Score one query per record, as some papers do.
         batch_size: Images per batch.
         limit: Only so many images.
         overlays: So many pictures.
         inference: Views and windows, of dense models alone.
+        root: Links in the dataset may lead anywhere below this directory.
+        max_pixels: The largest picture that is read, if not as in its run (see `images_of`).
+        grey_bits: The bits of grey pictures of 16 bits, likewise.
 
     Returns:
         One scores document per mode; of a dense model one.
@@ -64,16 +71,18 @@ def evaluate(
     Raises:
         SegtuneError: The model or the data cannot be used.
     """
-    processes.join()
-    # a wrong name is told before the images are read, and a wrong dataset before the model is
+    processes.join()  # then names are told before images are read, and wrong data before the model is
     checkpoint = find_checkpoint(model)
     require_present(data)
+    image = images_of(model, max_pixels, grey_bits)
     if is_dense(checkpoint):
         _refuse_questions(modes, first_query_only, model)
         inference = (inference or DenseEvalConfig()).model_copy(update={"batch_size": batch_size, "overlays": overlays})
-        return [_evaluate_dense(model, data, inference, out, limit)]
+        return [_evaluate_dense(model, _named(data, root, image), inference, out, limit)]
     _refuse_views(inference, model)
-    prepared = from_first(lambda: prepare(data, DataConfig(train=data), limit=limit, first_query_only=first_query_only))
+    named = DataConfig.model_validate(_named(data, root, image))
+    prepared = from_first(lambda: prepare(named.train, named, limit=limit, first_query_only=first_query_only))
+    _tell((*prepared.warnings, *trained_on_told(model, data, prepared.pictures)))
     loaded = load(model)
     loaded.model.to(usual_device())
     out = out or place_of_scores(model, limit, first_query_only)
@@ -87,13 +96,30 @@ def evaluate(
     return documents
 
 
+def _named(data: str, root: str | Path | None, image: ImageConfig) -> dict[str, Any]:
+    """The settings by which a dataset is opened; where there is a root, the path does not depend on it."""
+    if root is None:
+        return {"train": data, "root": None, "image": image}
+    spec = DataSpec.parse(data)
+    if spec.directory is not None:
+        data = str(replace(spec, location=str(spec.directory.expanduser().absolute())))
+    return {"train": data, "root": str(Path(root).expanduser().absolute()), "image": image}
+
+
+def _tell(warnings: Sequence[str]) -> None:
+    """Warns of what is usable but probably not meant; of several processes the first one does."""
+    for warning in warnings if is_first() else ():
+        _log.warning("%s", warning)
+
+
 def _evaluate_dense(
-    model: str, data: str, config: DenseEvalConfig, out: Path | None, limit: int | None
+    model: str, data: dict[str, Any], config: DenseEvalConfig, out: Path | None, limit: int | None
 ) -> dict[str, Any]:
     """Scores a dense model by `segtune-dense-1`."""
     own = _dense_data(model)
-    settings = own or DenseDataConfig(train=data)
-    prepared = from_first(lambda: prepare_dense(data, settings.model_copy(update={"root": None}), max_images=limit))
+    settings = DenseDataConfig(**data) if own is None else own.model_copy(update=data)
+    prepared = from_first(lambda: prepare_dense(settings.train, settings, max_images=limit))
+    _tell((*prepared.notes, *trained_on_told(model, data["train"], prepared.pictures)))
     loaded = load_dense_model(model)
     loaded.model.to(usual_device())
     out = out or place_of_scores(model, limit, first_query_only=False)

@@ -8,6 +8,7 @@ Masks stay run lengths here until they are asked for, so a file of thousands fit
 
 from __future__ import annotations
 
+import io
 import json
 import math
 import os
@@ -19,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from segtune.core.errors import DataError
+from segtune.core.regular import open_regular
 from segtune.ops.masks import union_masks
 from segtune.ops.rle import Rle, rle_decode
 
@@ -102,7 +104,7 @@ def read_predictions(path: Path) -> dict[str, PredictedMasks]:
     """
     predictions: dict[str, PredictedMasks] = {}
     try:
-        with path.open(encoding="utf-8-sig") as file:
+        with io.TextIOWrapper(open_regular(path), encoding="utf-8-sig") as file:
             for number, line in enumerate(file, start=1):
                 if not line.strip():
                     continue

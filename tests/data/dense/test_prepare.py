@@ -6,6 +6,7 @@ import pickle
 
 import numpy as np
 import pytest
+from PIL import Image
 from tests.external import shared_data
 
 from segtune.core.errors import ConfigError, DataError
@@ -23,7 +24,7 @@ def photos(tmp_path, write_masked, write_classes):
     write_classes(tmp_path, ["background", "cat", "dog"], ignore_index=9)
     for split in ("train", "val"):
         for index, name in enumerate("abcd"):
-            write_masked(tmp_path / split, name, [[0, 0, 1, 9], [0, 0, 1, 2 if index else 0]])
+            write_masked(tmp_path / split, name, [[0, 0, 1, 9], [0, 0, 1, 2 if index else 0]], seed=split == "val")
     return tmp_path
 
 
@@ -41,6 +42,27 @@ def test_both_splits_with_their_counts(photos):
     assert facts["train"]["counts"]["classes"]["dog"] == {"pixels": 3, "images": 3}
     assert facts["train"]["ids_sha256"] == hashlib.sha256(b"a\n\nb\n\nc\n\nd").hexdigest()
     assert prepare_dense_splits(_config(photos).model_copy(update={"val": None}), 0)[1] is None
+
+
+def test_shared_pictures_are_refused_above_a_bound_and_told_below_it(photos):
+    (photos / "val/images/d.png").write_bytes((photos / "train/images/a.png").read_bytes())
+    with pytest.raises(DataError, match=r"(?s)share 1 images \(d\.png\).*1 of 4 \(25%\).*max_shared_fraction"):
+        prepare_dense_splits(_config(photos), seed=0)
+    _, validation = prepare_dense_splits(_config(photos, max_shared_fraction=0.25), seed=0)
+    assert "share 1 images (d.png), so scores flatter the model" in validation.warnings[0]
+    assert prepare_dense_splits(_config(photos, max_val_images=3), seed=0)[1].warnings == ()  # those that are used
+
+
+def test_pictures_are_read_as_the_config_says(photos):
+    Image.fromarray(np.array([[0, 0, 9, 9], [0, 0, 9, 4095]], np.uint16)).save(photos / "train/images/a.png")
+    prepared = prepare_dense(f"masks:{photos}@train", _config(photos))
+    assert prepared.source.item(0).image.max() == 16
+    assert "1 picture with grey values of 16 bits" in prepared.warnings[0]
+    prepared = prepare_dense(f"masks:{photos}@train", _config(photos, image={"grey_bits": 12}))
+    assert prepared.source.item(0).image.max() == 255
+    assert prepared.warnings == ()
+    with pytest.raises(DataError, match=r"(?s)nothing that can be used.*at most 7 pixels"):
+        prepare_dense(f"masks:{photos}@train", _config(photos, image={"max_pixels": 7}))
 
 
 def test_what_cannot_be_read_is_left_out_listed_and_bounded(photos, write_masked):

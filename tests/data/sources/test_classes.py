@@ -53,17 +53,17 @@ def test_wrong_descriptions_say_what_is_wrong(tmp_path, content, message):
 def test_the_description_of_a_split_comes_first(tmp_path, write_classes):
     write_classes(tmp_path, ["a", "b"])
     write_classes(tmp_path / "val", ["c", "d"])
-    assert find_classes(tmp_path, "val", tmp_path).names == ("c", "d")
-    assert find_classes(tmp_path, "train", tmp_path).names == ("a", "b")
+    assert find_classes(tmp_path, "val", (tmp_path,)).names == ("c", "d")
+    assert find_classes(tmp_path, "train", (tmp_path,)).names == ("a", "b")
 
 
 def test_a_dataset_without_one_and_one_outside_the_root(tmp_path, write_classes):
     (tmp_path / "data").mkdir()
     with pytest.raises(DataError, match=r"(?s)does not say what its classes are.*classes\.json"):
-        find_classes(tmp_path / "data", "", tmp_path / "data")
+        find_classes(tmp_path / "data", "", (tmp_path / "data",))
     (tmp_path / "data" / "classes.json").symlink_to(write_classes(tmp_path))
     with pytest.raises(DataError, match="out of the data root"):
-        find_classes(tmp_path / "data", "", tmp_path / "data")
+        find_classes(tmp_path / "data", "", (tmp_path / "data",))
 
 
 def test_the_background_is_known_by_its_name():

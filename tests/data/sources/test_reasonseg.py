@@ -103,7 +103,7 @@ def test_preferred_suffix_and_hidden_files(tmp_path, write_pair):
     (tmp_path / "._a.json").write_bytes(b"\x00\x05")
     source = ReasonSeg(tmp_path)
     assert source.group(0).image.shape == (20, 30, 3)
-    assert source.bad == ()
+    assert [str(item) for item in source.bad] == ["a.png: another image has the same name and is used; found a.JPEG"]
 
 
 def test_links_out_of_the_root_are_refused(tmp_path, write_pair):

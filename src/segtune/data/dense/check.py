@@ -11,17 +11,18 @@ from typing import Any
 from segtune.core.errors import DataError
 from segtune.core.records import LabelledImage
 from segtune.data.bad_items import BadItem, one_line
+from segtune.data.config import USUAL_IMAGES, ImageConfig
 from segtune.data.dense.balance import ClassCounts, Counter
 from segtune.data.images import content_digest
 from segtune.data.layouts import LAYOUTS
+from segtune.data.picture_notes import NotesOfMany
+from segtune.data.shared import shared_pictures, sharing_told
 from segtune.data.sources.coco import CocoInstances
 from segtune.data.sources.masks import MaskFolder
 from segtune.data.spec import DataSpec
 
 Progress = Callable[[str, int, int], None]
 """Called with the split, the number of images done and their total."""
-
-_SHOWN = 3
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -36,6 +37,7 @@ class DenseSplitReport:
         height: Smallest and largest height in original pixels; None without images.
         width: Smallest and largest width in original pixels; None without images.
         bad: What cannot be used, and why.
+        notes: What is usable and should be known about its files and pictures, in sentences.
         digests: A path below the dataset for every different picture, by its SHA-256.
     """
 
@@ -46,6 +48,7 @@ class DenseSplitReport:
     height: tuple[int, int] | None
     width: tuple[int, int] | None
     bad: tuple[BadItem, ...]
+    notes: tuple[str, ...]
     digests: dict[str, str]
 
     def to_dict(self) -> dict[str, Any]:
@@ -53,7 +56,7 @@ class DenseSplitReport:
         return {
             "split": self.split, "files": self.files, "images": self.images, "height": self.height,
             "width": self.width, "counts": self.counts.to_dict(),
-            "bad": [{"path": item.path, "reason": item.reason} for item in self.bad],
+            "notes": list(self.notes), "bad": [{"path": item.path, "reason": item.reason} for item in self.bad],
         }  # fmt: skip
 
     def text(self) -> str:
@@ -101,7 +104,11 @@ class DenseCheckReport:
 
 
 def check_dense(
-    spec: DataSpec, splits: Sequence[str], root: str | Path | None = None, progress: Progress | None = None
+    spec: DataSpec,
+    splits: Sequence[str],
+    root: str | Path | None = None,
+    progress: Progress | None = None,
+    image: ImageConfig = USUAL_IMAGES,
 ) -> DenseCheckReport:
     """Checks splits of index masks or COCO instances.
 
@@ -110,12 +117,13 @@ def check_dense(
         splits: Which of its splits.
         root: Links must stay below this directory; the dataset's own if None.
         progress: Told after every image.
+        image: How pictures are read.
 
     Raises:
         DataError: If a split is missing, or nothing can be used.
     """
     kind: type[MaskFolder] | type[CocoInstances] = MaskFolder if spec.kind == "masks" else CocoInstances
-    reports = tuple(_check_split(kind(spec.location, name, root=root), progress) for name in splits)
+    reports = tuple(_check_split(kind(spec.location, name, root=root, image=image), progress, image) for name in splits)
     if not any(report.images for report in reports):
         bad = [item for report in reports for item in report.bad]
         raise DataError(
@@ -126,8 +134,9 @@ def check_dense(
     return DenseCheckReport(spec.location, spec.kind, reports, _warnings(reports))
 
 
-def _check_split(source: MaskFolder | CocoInstances, progress: Progress | None) -> DenseSplitReport:
+def _check_split(source: MaskFolder | CocoInstances, progress: Progress | None, image: ImageConfig) -> DenseSplitReport:
     """Decodes every image of a split."""
+    notes = NotesOfMany(image)
     counter, bad, digests = Counter(source.classes), list(source.bad), {}
     sizes: list[tuple[int, ...]] = []
     for index in range(len(source)):
@@ -136,6 +145,7 @@ def _check_split(source: MaskFolder | CocoInstances, progress: Progress | None) 
         try:
             item: LabelledImage = source.item(index)
             digests[content_digest(path)] = name
+            notes.look(path, name)
         except DataError as error:
             file = Path(error.where)
             shown = file.relative_to(source.directory).as_posix() if file.is_relative_to(source.directory) else name
@@ -147,7 +157,15 @@ def _check_split(source: MaskFolder | CocoInstances, progress: Progress | None) 
             progress(source.split, index + 1, len(source))
     height, width = ((min(sides), max(sides)) for sides in zip(*sizes, strict=True)) if sizes else (None, None)
     return DenseSplitReport(
-        source.split, source.files, len(sizes), counter.counts(), height, width, tuple(sorted(bad)), digests
+        source.split,
+        source.files,
+        len(sizes),
+        counter.counts(),
+        height,
+        width,
+        tuple(sorted(bad)),
+        (*source.notes, *notes.sentences),
+        digests,
     )
 
 
@@ -158,16 +176,14 @@ def _warnings(reports: Sequence[DenseSplitReport]) -> tuple[str, ...]:
         place = f"{report.split}: " if report.split else ""
         if report.images and report.counts.absent:
             found.append(f"{place}no pixel of {', '.join(report.counts.absent)}")
+        found += [f"{place}{note}" for note in report.notes]
         if report.images and not report.counts.per_image.any():
             found.append(f"{place}every pixel is ignored")
     for first, second in combinations(reports, 2):
         if first.counts.classes != second.counts.classes:
             found.append(f"{first.split} and {second.split} have different classes")
-        if same := sorted(second.digests[digest] for digest in first.digests.keys() & second.digests.keys()):
-            examples = ", ".join(same[:_SHOWN])
-            found.append(
-                f"{first.split} and {second.split} share {len(same)} images ({examples}), so scores flatter the model"
-            )
+        if same := shared_pictures(first.digests, second.digests):
+            found.append(sharing_told(first.split, second.split, len(same), same))
     return tuple(found)
 
 

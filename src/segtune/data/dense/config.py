@@ -7,7 +7,7 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from segtune.core.config import Config
-from segtune.data.config import SynthConfig
+from segtune.data.config import ImageConfig, SynthConfig
 
 
 class DenseAugmentConfig(Config):
@@ -58,6 +58,13 @@ class DenseDataConfig(Config):
     max_train_images: int | None = Field(None, ge=1, description="train on the first so many images")
     max_val_images: int | None = Field(None, ge=1, description="score only the first so many images")
     max_bad_fraction: float = Field(0.1, ge=0, le=1, description="share of unusable items above which a run refuses")
+    max_shared_fraction: float = Field(
+        0.05,
+        ge=0,
+        le=1,
+        description="share of validation pictures also in training above which a run refuses",
+    )
+    image: ImageConfig = ImageConfig()
     num_workers: int = Field(0, ge=0)
     cache: bool = Field(True, description="keep decoded images in memory, shrunk as far as the model allows")
     cache_gb: float = Field(2.0, gt=0, description="at most so many GB (1e9 bytes); what is beyond is read each time")

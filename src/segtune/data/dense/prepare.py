@@ -7,7 +7,8 @@ the same reading counts the classes.
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,8 @@ from segtune.data.dense.config import DenseDataConfig
 from segtune.data.dense.open import open_dense_source
 from segtune.data.dense.views import DenseSubset, WithoutClasses
 from segtune.data.open import usable
-from segtune.data.prepare import decode_all, named_dataset
+from segtune.data.prepare import decode_all, look_at_pictures, named_dataset
+from segtune.data.shared import require_apart, short_digests
 from segtune.data.sources.classes import has_background
 from segtune.data.spec import DataSpec
 
@@ -38,6 +40,8 @@ class PreparedDense:
         bad: What was left out, and why.
         counts: The pixels of each class.
         background: Whether class 0 is the background.
+        notes: What is usable and should be known about its files, in sentences.
+        pictures: Names of the picture files by their digest; empty where they are drawn.
     """
 
     spec: DataSpec
@@ -45,12 +49,15 @@ class PreparedDense:
     bad: tuple[BadItem, ...]
     counts: ClassCounts
     background: bool
+    notes: tuple[str, ...] = ()
+    pictures: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def warnings(self) -> tuple[str, ...]:
         """What is usable but probably not meant."""
         absent = ", ".join(self.counts.absent)
-        return (f"{self.spec}: no pixel of {absent}: this cannot be learned or scored here",) if absent else ()
+        none = (f"{self.spec}: no pixel of {absent}: this cannot be learned or scored here",) if absent else ()
+        return (*none, *self.notes)
 
     def to_dict(self) -> dict[str, Any]:
         """For `data.json`."""
@@ -58,7 +65,7 @@ class PreparedDense:
         return {
             "data": str(self.spec), "images": len(self.source), "ids_sha256": hashlib.sha256(ids.encode()).hexdigest(),
             "classes": list(self.source.classes), "counts": self.counts.to_dict(),
-            "bad": [str(item) for item in self.bad],
+            "bad": [str(item) for item in self.bad], "pictures": short_digests(self.pictures),
         }  # fmt: skip
 
 
@@ -80,6 +87,7 @@ def prepare_dense(name: str, config: DenseDataConfig, *, max_images: int | None 
     opened = open_dense_source(
         spec, root=config.root, words=config.words, limit=max_images, seed=seed if drawn else config.synth.seed,
         scenes=config.synth.scenes, stream_length=config.stream_length, stream_queries=config.stream_queries,
+        image=config.image,
     )  # fmt: skip
     bad = list(usable(opened, config.max_bad_fraction, name))
     source = WithoutClasses(opened, config.exclude) if config.exclude else opened
@@ -98,7 +106,8 @@ def prepare_dense(name: str, config: DenseDataConfig, *, max_images: int | None 
         name,
     )
     left = source if len(readable) == len(source) else DenseSubset(source, readable)
-    return PreparedDense(spec, left, tuple(bad), counter.counts(), background)
+    notes, pictures = look_at_pictures(opened, readable, config.image)
+    return PreparedDense(spec, left, tuple(bad), counter.counts(), background, notes, pictures)
 
 
 def prepare_dense_splits(config: DenseDataConfig, seed: int) -> tuple[PreparedDense, PreparedDense | None]:
@@ -110,7 +119,7 @@ def prepare_dense_splits(config: DenseDataConfig, seed: int) -> tuple[PreparedDe
 
     Raises:
         ConfigError: As `prepare_dense`, or a stream is to be balanced.
-        DataError: As `prepare_dense`, or the two have different classes.
+        DataError: As `prepare_dense`, or the two have different classes or share too many pictures.
     """
     if config.balanced and named_dataset(config.train, config.root).directory is None:
         raise ConfigError(
@@ -122,7 +131,9 @@ def prepare_dense_splits(config: DenseDataConfig, seed: int) -> tuple[PreparedDe
         return training, None
     validation = prepare_dense(config.val, config, max_images=config.max_val_images, seed=seed)
     require_classes(validation.source.classes, training.source.classes, config.val)
-    return training, validation
+    names = str(training.spec), str(validation.spec)
+    told = require_apart(training.pictures, validation.pictures, config.max_shared_fraction, names)
+    return training, replace(validation, notes=(*validation.notes, *told))
 
 
 def require_classes(found: tuple[str, ...], expected: tuple[str, ...], where: str) -> None:

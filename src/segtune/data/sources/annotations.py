@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from segtune.core.errors import DataError
+from segtune.core.regular import read_regular
 from segtune.ops.masks import PolygonShape, validate_polygon
 
 LONG_TEXT_WORDS = 8
@@ -35,7 +36,7 @@ def read_json(path: Path) -> Any:
         DataError: If the file cannot be read, or is not JSON in either encoding.
     """
     try:
-        raw = path.read_bytes()
+        raw = read_regular(path)
     except OSError as error:
         raise DataError("the file cannot be read", where=str(path), found=error.strerror or str(error)) from error
     try:

@@ -21,6 +21,7 @@ Other keys are passed over.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,7 +30,7 @@ from typing import Any
 from segtune.core.errors import DataError
 from segtune.core.records import IGNORE
 from segtune.data.sources.annotations import read_json
-from segtune.data.sources.listing import require_below
+from segtune.data.sources.listing import Roots, require_below
 
 FILE = "classes.json"
 BACKGROUND = "background"
@@ -60,21 +61,21 @@ def has_background(names: Sequence[str]) -> bool:
     return bool(names) and names[0].strip().casefold() == BACKGROUND
 
 
-def find_classes(directory: Path, split: str, root: Path) -> Classes:
+def find_classes(directory: Path, split: str, roots: Roots) -> Classes:
     """Reads the `classes.json` of a split, or else that of the dataset.
 
     Args:
         directory: The dataset's directory.
         split: The split; empty where there are none.
-        root: Links must stay below this directory.
+        roots: From `listing.link_roots`.
 
     Raises:
         DataError: If there is none, it leads out of the root, or it is not as expected.
     """
     places = [directory / split / FILE, directory / FILE]
     for path in places:
-        if path.is_file():
-            require_below(path, root)
+        if os.path.lexists(path):
+            require_below(path, roots)
             return read_classes(path)
     raise DataError(
         "the dataset does not say what its classes are",

@@ -12,12 +12,15 @@ from pathlib import Path
 import numpy as np
 
 from segtune.core.errors import DataError
+from segtune.core.names import is_utf8, shown
 from segtune.core.records import IGNORE, LabelledImage
 from segtune.data.bad_items import BadItem, one_line
-from segtune.data.images import MAX_PIXELS, open_image, verify_image
+from segtune.data.config import USUAL_IMAGES, ImageConfig
+from segtune.data.images import open_image, verify_image
 from segtune.data.layouts import COCO_LAYOUT, coco_file
 from segtune.data.sources.coco_file import Instance, Picture, read_coco
-from segtune.data.sources.listing import require_below
+from segtune.data.sources.listing import Roots, link_roots, require_below
+from segtune.data.sources.pairing import StoredNames, accents_told
 from segtune.ops.masks import rle_decode
 from segtune.ops.polygons import fill_polygons
 
@@ -40,9 +43,9 @@ class CocoInstances:
     Args:
         directory: The dataset's directory.
         split: The split; empty where `_annotations.coco.json` lies directly in `directory`.
-        root: Links must stay below this directory; `directory` itself if None.
+        root: Links must stay below this directory or `directory` itself.
         limit: Keep only the first so many images.
-        max_pixels: Refuse larger images (width x height).
+        image: How pictures are read, and the largest that is.
 
     Attributes:
         name: The name of the directory.
@@ -51,6 +54,7 @@ class CocoInstances:
         classes: `background`, then the categories.
         files: Number of images in the file, good and bad, before `limit`.
         bad: What cannot be used, with the reason; paths are below `directory`.
+        notes: What is usable and should be known, in sentences.
 
     Raises:
         DataError: If the file of annotations is missing, unreadable, leads out of the root or is no such file.
@@ -65,23 +69,23 @@ class CocoInstances:
         *,
         root: str | Path | None = None,
         limit: int | None = None,
-        max_pixels: int = MAX_PIXELS,
+        image: ImageConfig = USUAL_IMAGES,
     ) -> None:
         self.directory = Path(directory).expanduser().resolve()
-        self.name, self.split, self._max_pixels = self.directory.name, split, max_pixels
-        base = self.directory if root is None else Path(root).expanduser().resolve()
+        self.name, self.split, self._image = self.directory.name, split, image
+        roots = link_roots(self.directory, root)
         path = coco_file(self.directory, split)
         if path is None:
             raise DataError(
                 "there is no file of COCO annotations", where=str(self.directory), expected=COCO_LAYOUT,
                 found=f"none for the split {split!r}" if split else "none",
             )  # fmt: skip
-        require_below(path, base)
+        require_below(path, roots)
         content = read_coco(path)
         self.classes, self.files = content.classes, len(content.pictures)
         name = path.relative_to(self.directory).as_posix()
         bad = [BadItem(name, reason) for reason in content.refused]
-        self._images = self._usable(content.pictures, base, bad)[:limit]
+        self._images = self._usable(content.pictures, roots, bad)[:limit]
         self.bad = tuple(sorted(bad))
 
     def __len__(self) -> int:
@@ -99,7 +103,7 @@ class CocoInstances:
             DataError: If the image is damaged, or a run-length mask is corrupt or has another size.
         """
         found = self._images[index]
-        image = open_image(found.path, self._max_pixels)
+        image = open_image(found.path, self._image)
         try:
             labels = paint_instances(found.picture.instances, (image.shape[0], image.shape[1]))
         except DataError as error:
@@ -117,28 +121,36 @@ class CocoInstances:
         """The file of the image at `index`."""
         return self._images[index].path
 
-    def _usable(self, pictures: tuple[Picture, ...], root: Path, bad: list[BadItem]) -> list[_Image]:
+    def _usable(self, pictures: tuple[Picture, ...], roots: Roots, bad: list[BadItem]) -> list[_Image]:
         """The images whose file and annotations are in order; the others to `bad`."""
         images: list[_Image] = []
         seen: set[str] = set()
+        names = StoredNames(self.directory / self.split)
+        otherwise: dict[str, str] = {}
         for picture in pictures:
-            path = self.directory / self.split / picture.file_name
             stem = picture.file_name.rpartition(".")[0] or picture.file_name
-            reason = picture.refused or self._refusal(path, picture.size, root)
+            reason = picture.refused or ("" if is_utf8(picture.file_name) else "the file name is not UTF-8; rename it")
+            path = self.directory / self.split / picture.file_name
+            if not reason:
+                path = names.find(picture.file_name)
+                reason = self._refusal(path, picture.size, roots)
             if not reason and stem in seen:
                 reason = "another image has the same name but for its suffix"
             if reason:
-                bad.append(BadItem(f"{self.split}/{picture.file_name}".lstrip("/"), reason))
+                bad.append(BadItem(shown(f"{self.split}/{picture.file_name}".lstrip("/")), reason))
             else:
                 seen.add(stem)
                 images.append(_Image(stem, path, picture))
+                if path.name != picture.file_name.rpartition("/")[2]:
+                    otherwise[stem] = path.name
+        self.notes = tuple(accents_told(otherwise))
         return images
 
-    def _refusal(self, path: Path, size: tuple[int, int], root: Path) -> str:
+    def _refusal(self, path: Path, size: tuple[int, int], roots: Roots) -> str:
         """Why an image file cannot be used; empty where it can."""
         try:
-            require_below(path, root)
-            found = verify_image(path, self._max_pixels)
+            require_below(path, roots)
+            found = verify_image(path, self._image)
         except DataError as error:
             return one_line(error)
         if found == size:

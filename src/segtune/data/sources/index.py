@@ -13,8 +13,10 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from segtune.core.errors import DataError
+from segtune.core.names import composed
 from segtune.data.images import SUFFIXES
 from segtune.data.sources.annotations import normal_text, read_json
+from segtune.data.sources.pairing import FilesByStem, stem_of
 
 _EXAMPLE = '[{"image": "NAME.jpg", "text": ["..."], "annotation": "NAME.json", "outputs": "..."}, ...]'
 
@@ -84,10 +86,13 @@ class _Names:
 
     def __init__(self, split: str, files: Iterable[str]) -> None:
         self._split, self._files = split, sorted(files)
+        self._images, self._annotations = FilesByStem(self._files), FilesByStem(self._files, (".json",))
         self._there = frozenset(self._files)
         self._below: dict[str, list[str]] = {}
         for file in self._files:
-            self._below.setdefault(file.rpartition("/")[2], []).append(file)
+            names = {file.rpartition("/")[2], composed(file.rpartition("/")[2]), composed(file)}
+            for name in names:
+                self._below.setdefault(name, []).append(file)
 
     def find(self, name: str) -> str:
         """The file that is meant; a bare name may lie in a sub-directory where it is the only one.
@@ -99,7 +104,9 @@ class _Names:
         for path in (plain, plain.removeprefix(f"{self._split}/")):
             if path in self._there:
                 return path
-        found = self._below.get(plain, [])
+        found: list[str] = []
+        for path in (plain, composed(plain), composed(plain).removeprefix(f"{self._split}/")):
+            found = found or self._below.get(path, [])
         if len(found) == 1:
             return found[0]
         raise DataError(
@@ -113,16 +120,14 @@ class _Names:
         Raises:
             DataError: There is none.
         """
-        stem = image.rpartition(".")[0]
-        for path in (f"{stem}.json", f"{stem}.JSON"):
-            if path in self._there:
-                return path
+        stem = stem_of(image)
+        if path := self._annotations.find(stem):
+            return path
         raise DataError("the image has no annotation", expected=f"{stem}.json, or the key 'annotation'")
 
     def image_beside(self, annotation: str) -> str | None:
         """An image with the name of an annotation, if there is one."""
-        stem = annotation.rpartition(".")[0]
-        return next((path for path in (stem + suffix for suffix in SUFFIXES) if path in self._there), None)
+        return self._images.find(stem_of(annotation))
 
 
 def _take(entry: Any, names: _Names, index: Index) -> None:
@@ -138,7 +143,7 @@ def _take(entry: Any, names: _Names, index: Index) -> None:
     texts = _texts(entry)
     outputs = _text(entry, "outputs") if "outputs" in entry else ""
     own = index.images.get(annotation) or names.image_beside(annotation) or image
-    if own.rpartition(".")[0] != image.rpartition(".")[0]:
+    if stem_of(own) != stem_of(image):
         raise DataError(f"{annotation} belongs to another image", expected=own, found=image)
     index.images.setdefault(annotation, image)
     index.texts.setdefault(annotation, []).extend(texts)

@@ -15,11 +15,13 @@ import numpy as np
 from segtune.core.errors import DataError
 from segtune.core.records import IGNORE, LabelledImage
 from segtune.data.bad_items import BadItem, one_line
-from segtune.data.images import MAX_PIXELS, SUFFIXES, open_image, verify_image
+from segtune.data.config import USUAL_IMAGES, ImageConfig
+from segtune.data.images import open_image, verify_image
 from segtune.data.index_png import read_index_png, verify_index_png
 from segtune.data.layouts import IMAGES, MASKS, MASKS_LAYOUT
 from segtune.data.sources.classes import Classes, find_classes
-from segtune.data.sources.listing import Listing, list_files
+from segtune.data.sources.listing import Listing, link_roots, list_files
+from segtune.data.sources.pairing import FilesByStem, accents_told, collisions_told, stem_of
 
 MASK_SUFFIX = ".png"
 _SHOWN = 5
@@ -44,15 +46,15 @@ class MaskFolder:
     """A split of photographs with index masks, in the order of their ids.
 
     The ignored value of the files becomes `IGNORE` (255), class indices stay. A dataset of two classes that does not
-    use 255 otherwise may have masks of 0 and 255 alone, as drawing programs write them: 255 is then class 1. Of
-    `NAME.jpg`, `.jpeg`, `.png` and `.webp` (in any case) the first of this order is the image.
+    use 255 otherwise may have masks of 0 and 255 alone, as drawing programs write them: 255 is then class 1. Which file
+    belongs to which is the rule of `pairing.py`.
 
     Args:
         directory: The dataset's directory.
         split: The sub-directory to read; empty where `images/` lies directly in `directory`.
-        root: Links must stay below this directory; `directory` itself if None.
+        root: Links must stay below this directory or `directory` itself.
         limit: Keep only the first so many images.
-        max_pixels: Refuse larger images (width x height).
+        image: How pictures are read, and the largest that is.
 
     Attributes:
         name: The name of the directory.
@@ -62,6 +64,7 @@ class MaskFolder:
         ignore_index: The ignored value of the files, or None.
         files: Number of names found, good and bad, before `limit`.
         bad: What cannot be used, with the reason, in the order of the paths (which are below `directory`).
+        notes: What is usable and should be known, in sentences.
 
     Raises:
         DataError: If the folders or `classes.json` are missing, unreadable or lead out of the root.
@@ -76,11 +79,11 @@ class MaskFolder:
         *,
         root: str | Path | None = None,
         limit: int | None = None,
-        max_pixels: int = MAX_PIXELS,
+        image: ImageConfig = USUAL_IMAGES,
     ) -> None:
         self.directory = Path(directory).expanduser().resolve()
-        self.name, self.split, self._max_pixels = self.directory.name, split, max_pixels
-        base = self.directory if root is None else Path(root).expanduser().resolve()
+        self.name, self.split, self._image = self.directory.name, split, image
+        roots = link_roots(self.directory, root)
         self._place = self.directory / split
         for folder in (IMAGES, MASKS):
             if not (self._place / folder).is_dir():
@@ -88,15 +91,15 @@ class MaskFolder:
                     f"there is no folder {folder}/", where=str(self._place), expected=MASKS_LAYOUT,
                     found="nothing there", fix="put the photographs into images/ and their masks into masks/",
                 )  # fmt: skip
-        found = find_classes(self.directory, split, base)
+        found = find_classes(self.directory, split, roots)
         self.classes, self.ignore_index = found.names, found.ignore_index
         self._labels = _label_table(found)
         self._binary = len(found.names) == 2 and found.ignore_index != 255
         bad: list[BadItem] = []
-        images = self._images(list_files(self._place / IMAGES, base), bad)
-        masks = self._masks(list_files(self._place / MASKS, base), bad)
-        self.files = len(images.keys() | masks.keys())
-        self._pairs = [pair for pair in self._paired(images, masks, bad) if self._usable(pair, bad)][:limit]
+        images = FilesByStem(self._listed(IMAGES, list_files(self._place / IMAGES, roots), bad))
+        masks = FilesByStem(self._listed(MASKS, list_files(self._place / MASKS, roots), bad), (MASK_SUFFIX,))
+        pairs, self.files = self._paired(images, masks, bad)
+        self._pairs = [pair for pair in pairs if self._usable(pair, bad)][:limit]
         self.bad = tuple(sorted(bad))
 
     def __len__(self) -> int:
@@ -114,8 +117,8 @@ class MaskFolder:
             DataError: If a file is damaged, the sizes differ, or the mask holds a value that is no class.
         """
         pair = self._pairs[index]
-        image = open_image(pair.image, self._max_pixels)
-        values = read_index_png(pair.mask, self._max_pixels)
+        image = open_image(pair.image, self._image)
+        values = read_index_png(pair.mask, self._image)
         _require_size(pair, image.shape[:2], values.shape)
         return LabelledImage(pair.id, image, self._to_labels(values, pair.mask))
 
@@ -150,48 +153,45 @@ class MaskFolder:
             fix="correct the mask, or name these classes (or the ignored value) in classes.json",
         )
 
-    def _images(self, listing: Listing, bad: list[BadItem]) -> dict[str, str]:
-        """The photograph of each id, below the dataset; links that are refused and doubles to `bad`."""
-        bad += [BadItem(self._below(IMAGES, item.path), item.reason) for item in listing.refused]
-        found = [path for path in listing.files if path.lower().endswith(SUFFIXES)]
-        images: dict[str, str] = {}
-        for path in sorted(found, key=lambda path: SUFFIXES.index("." + path.rpartition(".")[2].lower())):
-            stem = path.rpartition(".")[0]
-            if stem in images:
-                reason = f"another image has the same name and is used; found {Path(images[stem]).name}"
-                bad.append(BadItem(self._below(IMAGES, path), reason))
-            else:
-                images[stem] = self._below(IMAGES, path)
-        return images
+    def _listed(self, folder: str, listing: Listing, bad: list[BadItem]) -> tuple[str, ...]:
+        """The files of a folder; what is refused of it to `bad`."""
+        bad += [BadItem(self._below(folder, item.path), item.reason) for item in listing.refused]
+        return listing.files
 
-    def _masks(self, listing: Listing, bad: list[BadItem]) -> dict[str, str]:
-        """The mask of each id, below the dataset; links that are refused to `bad`."""
-        bad += [BadItem(self._below(MASKS, item.path), item.reason) for item in listing.refused]
-        found = [path for path in listing.files if path.lower().endswith(MASK_SUFFIX)]
-        return {path.rpartition(".")[0]: self._below(MASKS, path) for path in found}
+    def _paired(self, images: FilesByStem, masks: FilesByStem, bad: list[BadItem]) -> tuple[list[Pair], int]:
+        """Every photograph with its mask, in the order of the ids, and how many names there are.
 
-    def _paired(self, images: dict[str, str], masks: dict[str, str], bad: list[BadItem]) -> list[Pair]:
-        """Every photograph with its mask, in the order of the ids; what stands alone to `bad`."""
-        named = {item.path.rpartition(".")[0] for item in bad}  # a refused link says already why its pair is broken
-        for stem in sorted(images.keys() ^ masks.keys()):
-            path = images.get(stem) or masks[stem]
-            if stem in images:
-                missing, reason = self._below(MASKS, stem), f"the image has no mask; expected {MASKS}/{stem}.png"
-            else:
-                missing = self._below(IMAGES, stem)
-                reason = f"the mask has no image; expected {IMAGES}/{stem}.jpg (or .jpeg, .png, .webp)"
-            if missing not in named:
-                bad.append(BadItem(path, reason))
-        both = sorted(images.keys() & masks.keys())
-        return [Pair(stem, self.directory / images[stem], self.directory / masks[stem]) for stem in both]
+        What stands alone, and what is there twice, goes to `bad`; what should be known to `notes`.
+        """
+        named = {item.path.rpartition(".")[0] for item in bad}  # what is refused says already why its pair is broken
+        found = masks.partners(images.stems)
+        alone = set(masks.stems) - {stem_of(mask) for mask in found.values()}
+        for folder, files in ((IMAGES, images), (MASKS, masks)):
+            for stem in files.stems:
+                unused = files.unused(stem, files.all_of(stem)[0])
+                bad += [BadItem(self._below(folder, item.path), item.reason) for item in unused]
+        for stem in images.stems:
+            if stem not in found and self._below(MASKS, stem) not in named:
+                reason = f"the image has no mask; expected {MASKS}/{stem}.png{masks.near(stem)}"
+                bad.append(BadItem(self._below(IMAGES, images.all_of(stem)[0]), reason))
+        for stem in sorted(alone):
+            if self._below(IMAGES, stem) not in named:
+                expected = f"expected {IMAGES}/{stem}.jpg (or .jpeg, .png, .webp){images.near(stem)}"
+                bad.append(BadItem(self._below(MASKS, masks.all_of(stem)[0]), f"the mask has no image; {expected}"))
+        self.notes = (*accents_told(found), *collisions_told(images.stems))
+        place = self._place
+        pairs = [
+            Pair(stem, place / IMAGES / images.all_of(stem)[0], place / MASKS / found[stem]) for stem in sorted(found)
+        ]
+        return pairs, len(images.stems) + len(alone)
 
     def _usable(self, pair: Pair, bad: list[BadItem]) -> bool:
         """Whether the headers and ends of both files are in order and their sizes equal; else the reason to `bad`."""
         path = pair.image
         try:
-            size = verify_image(path, self._max_pixels)
+            size = verify_image(path, self._image)
             path = pair.mask
-            _require_size(pair, size, verify_index_png(path, self._max_pixels))
+            _require_size(pair, size, verify_index_png(path, self._image))
         except DataError as error:
             bad.append(BadItem(path.relative_to(self.directory).as_posix(), one_line(error)))
             return False

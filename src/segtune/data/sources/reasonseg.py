@@ -20,10 +20,12 @@ import numpy as np
 from segtune.core.errors import DataError
 from segtune.core.records import Example, Group, Query
 from segtune.data.bad_items import BadItem, one_line
-from segtune.data.images import MAX_PIXELS, SUFFIXES, content_digest, open_image, verify_image
+from segtune.data.config import USUAL_IMAGES, ImageConfig
+from segtune.data.images import content_digest, open_image, verify_image
 from segtune.data.sources.annotations import normal_text, read_annotation, read_explanations
 from segtune.data.sources.index import Index, read_index
-from segtune.data.sources.listing import Listing, list_files, require_below
+from segtune.data.sources.listing import Roots, link_roots, list_files, require_below
+from segtune.data.sources.pairing import FilesByStem, accents_told, collisions_told, stem_of
 from segtune.ops.masks import PolygonShape, paint_target
 
 EXPLANATIONS = "explanatory/train.json"
@@ -63,16 +65,16 @@ class Record:
 class ReasonSeg:
     """A split in the ReasonSeg layout, as groups of one image with all its queries.
 
-    Groups come in the order of their first record's path; an image's records likewise. Of `NAME.jpg`, `.jpeg`, `.png`
-    and `.webp` (in any case) beside `NAME.json` the first of this order is the image.
+    Groups come in the order of their first record's path; an image's records likewise. Which file is the image of
+    `NAME.json` is the rule of `pairing.py`.
 
     Args:
         directory: The dataset's directory.
         split: The sub-directory to read; empty where the files lie directly in `directory`.
-        root: Links must stay below this directory; `directory` itself if None.
+        root: Links must stay below this directory or `directory` itself.
         first_query_only: Take only the first text of every file (as the papers do for scoring).
         limit: Keep only the first so many groups.
-        max_pixels: Refuse larger images (width x height).
+        image: How pictures are read, and the largest that is.
 
     Attributes:
         name: The name of the directory.
@@ -83,6 +85,7 @@ class ReasonSeg:
         records: The usable records, in the order of their paths.
         bad: What cannot be used, with the reason, in the order of the paths (which are below `directory`).
         images_without_annotation: POSIX paths below `directory`, sorted.
+        notes: What is usable and should be known, in sentences.
 
     Raises:
         DataError: If the split's directory does not exist or leads out of the root.
@@ -96,33 +99,35 @@ class ReasonSeg:
         root: str | Path | None = None,
         first_query_only: bool = False,
         limit: int | None = None,
-        max_pixels: int = MAX_PIXELS,
+        image: ImageConfig = USUAL_IMAGES,
     ) -> None:
         self.directory = Path(directory).expanduser().resolve()
         self.name, self.split = self.directory.name, split
-        self._max_pixels = max_pixels
+        self._image = image
         self._place = self.directory / split
-        root = self.directory if root is None else Path(root).expanduser().resolve()
+        roots = link_roots(self.directory, root)
         if not self._place.is_dir():
             raise DataError(
                 "the split does not exist", where=str(self._place), expected="a directory", found="nothing there"
             )
         skip = frozenset() if split else frozenset({EXPLANATIONS.split("/")[0]})
-        listing = list_files(self._place, root, skip)
+        listing = list_files(self._place, roots, skip)
         bad = [BadItem(self._below(item.path), item.reason) for item in listing.refused]
-        explanations = self._read_explanations(root, bad)
-        self.index = self._read_index(root, listing, bad)
-        images = _images_by_stem(listing)
-        records = self._read_records(listing, images, explanations, first_query_only, bad)
+        explanations = self._read_explanations(roots, bad)
+        self.index = self._read_index(roots, listing.files, bad)
+        pictures, annotations = FilesByStem(listing.files), FilesByStem(listing.files, (".json",))
+        found = self._pictures_of(annotations, pictures, bad)
+        records = self._read_records(annotations, found, explanations, first_query_only, bad)
         self._groups = self._group_by_content(records, bad)[:limit]
         kept = {id(record) for group in self._groups for record in group}
         self.records = tuple(record for record in records if id(record) in kept)
         self.bad = tuple(sorted(bad))
-        annotated = {_stem(path) for path in (*filter(_is_json, listing.files), *self.index.images.values())}
-        self.files = sum(_is_json(path) for path in listing.files)
+        self.files = sum(len(annotations.all_of(stem)) for stem in annotations.stems)
+        annotated = {stem_of(path) for path in (*found.values(), *self.index.images.values())} | set(annotations.stems)
         self.images_without_annotation = tuple(
-            self._below(path) for stem, path in sorted(images.items()) if stem not in annotated
+            self._below(path) for stem in pictures.stems if stem not in annotated for path in pictures.all_of(stem)
         )
+        self.notes = (*accents_told(found), *collisions_told(annotations.stems))
 
     def __len__(self) -> int:
         """Number of groups (different images)."""
@@ -142,7 +147,7 @@ class ReasonSeg:
             DataError: If the image turns out to be damaged (or the file changed since the source was made).
         """
         records = self._groups[index]
-        image = open_image(records[0].image, self._max_pixels)
+        image = open_image(records[0].image, self._image)
         examples = []
         for record in records:
             target = record.target((image.shape[0], image.shape[1]))
@@ -161,39 +166,60 @@ class ReasonSeg:
         """The records of the group at `index`, whose images are byte for byte the same."""
         return self._groups[index]
 
+    def image_path(self, index: int) -> Path:
+        """The file of the image at `index`."""
+        return self._groups[index][0].image
+
     def _below(self, path: str) -> str:
         """A path below the split as a path below the dataset's directory."""
         return f"{self.split}/{path}" if self.split else path
 
-    def _read_explanations(self, root: Path, bad: list[BadItem]) -> dict[tuple[str, str], str]:
+    def _read_explanations(self, roots: Roots, bad: list[BadItem]) -> dict[tuple[str, str], str]:
         """The explaining answers where the dataset has them; an unusable file of them is a bad item."""
         path = self.directory / EXPLANATIONS
-        if not path.is_file():
+        if not os.path.lexists(path):
             return {}
         try:
-            require_below(path, root)
+            require_below(path, roots)
             return read_explanations(path)
         except DataError as error:
             bad.append(BadItem(EXPLANATIONS, one_line(error)))
             return {}
 
-    def _read_index(self, root: Path, listing: Listing, bad: list[BadItem]) -> Index:
+    def _read_index(self, roots: Roots, files: Sequence[str], bad: list[BadItem]) -> Index:
         """The index beside the split, where there is one; what cannot be used of it is a bad item each."""
         path = self.directory / f"{self.split}.json"
-        if not self.split or not path.is_file():
+        if not self.split or not os.path.lexists(path):
             return Index()
         try:
-            require_below(path, root)
-            index = read_index(path, self.split, listing.files)
+            require_below(path, roots)
+            index = read_index(path, self.split, files)
         except DataError as error:
             bad.append(BadItem(path.name, one_line(error)))
             return Index()
         bad += [BadItem(path.name, reason) for reason in index.refused]
         return index
 
+    def _pictures_of(self, annotations: FilesByStem, pictures: FilesByStem, bad: list[BadItem]) -> dict[str, str]:
+        """The picture of each annotation by its stem; what is there twice or has none to `bad`."""
+        found, unused = pictures.partners(annotations.stems), set[BadItem]()
+        for stem in annotations.stems:
+            path, *again = annotations.all_of(stem)
+            bad += [BadItem(self._below(one), "another annotation has the same name but for case") for one in again]
+            if named := self.index.images.get(path):
+                found[stem] = named
+            elif stem not in found:
+                expected = f"{Path(stem).name}.jpg (or .jpeg, .png, .webp) beside the annotation"
+                reason = f"the annotation has no image; expected {expected}{pictures.near(stem)}"
+                bad.append(BadItem(self._below(path), reason))
+                continue
+            unused.update(pictures.unused(stem_of(found[stem]), found[stem]))
+        bad += [BadItem(self._below(item.path), item.reason) for item in unused]
+        return found
+
     def _read_records(
         self,
-        listing: Listing,
+        annotations: FilesByStem,
         images: dict[str, str],
         explanations: dict[tuple[str, str], str],
         first_query_only: bool,
@@ -201,22 +227,16 @@ class ReasonSeg:
     ) -> list[Record]:
         """Every annotation that can be read and has an image (which nobody has looked at yet)."""
         records: list[Record] = []
-        for path in filter(_is_json, listing.files):
-            stem = _stem(path)
-            if records and records[-1].id == stem:
-                bad.append(BadItem(self._below(path), "another annotation has the same name but for case"))
-                continue
-            name = self.index.images.get(path) or images.get(stem)
-            if name is None:
-                expected = f"{Path(stem).name}.jpg (or .jpeg, .png, .webp) beside the annotation"
-                bad.append(BadItem(self._below(path), f"the annotation has no image; expected {expected}"))
+        for stem in annotations.stems:
+            path = annotations.all_of(stem)[0]
+            if stem not in images:
                 continue
             try:
                 found = read_annotation(self._place / path, self.index.texts.get(path, ()))
             except DataError as error:
                 bad.append(BadItem(self._below(path), one_line(error)))
                 continue
-            image = self._place / name
+            image = self._place / images[stem]
             queries = tuple(
                 Query(text, found.is_sentence, found.kind, self._explanation(path, image, text, explanations))
                 for text in (found.texts[:1] if first_query_only else found.texts)
@@ -242,7 +262,7 @@ class ReasonSeg:
                 if length in repeated:
                     key = content_digest(record.image)
                 if key not in groups and key not in refused:
-                    verify_image(record.image, self._max_pixels)
+                    verify_image(record.image, self._image)
             except DataError as error:
                 refused[key] = one_line(error)
             if key in refused:
@@ -250,19 +270,3 @@ class ReasonSeg:
             else:
                 groups.setdefault(key, []).append(record)
         return [tuple(group) for group in groups.values()]
-
-
-def _is_json(path: str) -> bool:
-    return path.lower().endswith(".json")
-
-
-def _stem(path: str) -> str:
-    """The path without its last suffix: the id of a record."""
-    return path.rpartition(".")[0]
-
-
-def _images_by_stem(listing: Listing) -> dict[str, str]:
-    """The image of each stem; of several the one whose suffix stands first in `SUFFIXES`."""
-    found = [path for path in listing.files if path.lower().endswith(SUFFIXES)]
-    found.sort(key=lambda path: SUFFIXES.index("." + path.rpartition(".")[2].lower()), reverse=True)
-    return {_stem(path): path for path in found}

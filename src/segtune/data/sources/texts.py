@@ -46,6 +46,7 @@ class TextClasses:
         self.source, self.name, self.classes, self.drawn = source, source.name, classes.names, drawn
         self.bad: tuple[BadItem, ...] = tuple(getattr(source, "bad", ()))
         self.files = int(getattr(source, "files", len(source)))
+        self.notes: tuple[str, ...] = tuple(getattr(source, "notes", ()))
         _require_said(classes, source.name)
         self._texts = _by_text(classes)
         self._patterns = [

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from segtune.core.errors import ConfigError
+from segtune.core.regular import read_regular
 
 DESCRIPTION = "synth.json"
 """The file at the dataset's root that says how it was made."""
@@ -103,7 +104,7 @@ def drawn_otherwise(directory: Path, version: int) -> str | None:
         A sentence; None where there is nothing to tell.
     """
     try:
-        found = json.loads((directory / DESCRIPTION).read_text(encoding="utf-8"))["version"]
+        found = json.loads(read_regular(directory / DESCRIPTION))["version"]
     except (OSError, ValueError, KeyError, TypeError):
         return None
     if found == version:
@@ -124,7 +125,7 @@ def _existing(directory: Path, description: Mapping[str, Any], files: Mapping[st
         return None
     found = "a file" if directory.is_file() else f"a directory without {DESCRIPTION}"
     try:
-        made = json.loads((directory / DESCRIPTION).read_text(encoding="utf-8"))
+        made = json.loads(read_regular(directory / DESCRIPTION))
         found = ", ".join(f"{key} {made.get(key, '(not said)')}" for key in description)
         if all(made.get(key) == value for key, value in description.items()):
             counts: Counts = made["counts"]
