@@ -23,6 +23,7 @@ from segtune.data.dense.check import DenseCheckReport, check_dense
 from segtune.data.images import content_digest
 from segtune.data.layouts import TEXT_LAYOUT, find_splits, recognise
 from segtune.data.sources.annotations import normal_text
+from segtune.data.sources.foreign import no_dataset
 from segtune.data.sources.reasonseg import ReasonSeg, Record
 from segtune.data.spec import DataSpec, describe_directory
 
@@ -73,12 +74,15 @@ def check_dataset(
     reports = tuple(report for report, _ in found)
     if not any(report.records for report in reports):
         bad = [item for report in reports for item in report.bad]
+        message, fix = no_dataset(
+            directory, "the directory holds nothing that can be used", "bring the files into this layout"
+        )
         raise DataError(
-            "the directory holds nothing that can be used",
+            message,
             where=str(directory),
             expected=TEXT_LAYOUT,
             found=describe_directory(directory) + "".join(f"\n    {item}" for item in bad[:10]),
-            fix="bring the files into this layout",
+            fix=fix,
         )
     shared = _shared(names, [contents for _, contents in found])
     return CheckReport(str(directory), spec.kind, reports, shared, _warnings(reports, shared))
@@ -97,6 +101,7 @@ def check_source(source: ReasonSeg, progress: Progress | None = None) -> tuple[S
     report = SplitReport(source.split, files=source.files, bad=list(source.bad))
     report.images_without_annotation = list(source.images_without_annotation)
     report.index_entries = source.index.used
+    report.remarks = list(source.remarks)
     contents = _Contents()
     sizes: list[tuple[int, int]] = []
     fractions: list[float] = []
@@ -178,6 +183,7 @@ def _warnings(reports: Sequence[SplitReport], shared: Sequence[Shared]) -> tuple
             found.append(f"{place}{count} shapes reach outside their image (are they drawn on the image as displayed?)")
         if report.records and report.queries == report.empty_targets:
             found.append(f"{place}every target is empty")
+        found += [place + remark for remark in report.remarks]
     for both in shared:
         first, second = both.splits
         if both.images:

@@ -9,6 +9,7 @@ from segtune.core.log import get_logger
 from segtune.core.records import DenseSource, Source
 from segtune.data.bad_items import BadItem
 from segtune.data.layouts import LAYOUTS, TEXT_LAYOUT, find_splits
+from segtune.data.sources.foreign import no_dataset
 from segtune.data.sources.reasonseg import ReasonSeg
 from segtune.data.sources.synthetic.drawn_directory import drawn_otherwise
 from segtune.data.sources.synthetic.stream import AttributeStream
@@ -72,7 +73,7 @@ def open_source(
 
 
 def usable(source: Source | DenseSource, max_bad_fraction: float = 0.1, where: str = "") -> tuple[BadItem, ...]:
-    """Makes sure that enough of a source can be used to go on without the rest.
+    """Makes sure that enough of a source can be used to go on without the rest, and says what it remarks.
 
     Args:
         source: Any source; one that keeps no list of bad items has none.
@@ -86,6 +87,8 @@ def usable(source: Source | DenseSource, max_bad_fraction: float = 0.1, where: s
         DataError: If more than that share is bad, or nothing is left; up to ten bad items are listed.
     """
     bad: tuple[BadItem, ...] = tuple(getattr(source, "bad", ()))
+    for remark in getattr(source, "remarks", ()):
+        _log.warning("%s: %s", where or source.name, remark)
     files, what = max(counted_items(source), len(bad)), items_word(source)
     where = where or source.name
     if len(source) and len(bad) <= max_bad_fraction * files:
@@ -94,12 +97,17 @@ def usable(source: Source | DenseSource, max_bad_fraction: float = 0.1, where: s
     if len(bad) > _SHOWN_BAD_ITEMS:
         listed += f"\n    ... and {len(bad) - _SHOWN_BAD_ITEMS} more"
     if not len(source):
-        raise DataError(
+        message, fix = no_dataset(
+            getattr(source, "directory", None),
             "the dataset holds nothing that can be used",
+            "correct these files; `segtune data check DIR` lists every one",
+        )
+        raise DataError(
+            message,
             where=where,
             expected=LAYOUTS[getattr(source, "kind", "reasonseg")],
             found=f"{files} {what}, {len(bad)} bad items{listed}",
-            fix="correct these files; `segtune data check DIR` lists every one",
+            fix=fix,
         )
     raise DataError(
         "too much of the dataset cannot be used",

@@ -15,6 +15,7 @@ from segtune.data.dense.balance import ClassCounts, Counter
 from segtune.data.images import content_digest
 from segtune.data.layouts import LAYOUTS
 from segtune.data.sources.coco import CocoInstances
+from segtune.data.sources.foreign import no_dataset
 from segtune.data.sources.masks import MaskFolder
 from segtune.data.spec import DataSpec
 
@@ -37,6 +38,7 @@ class DenseSplitReport:
         width: Smallest and largest width in original pixels; None without images.
         bad: What cannot be used, and why.
         digests: A path below the dataset for every different picture, by its SHA-256.
+        remarks: What is used in a way that its author may not have meant, a sentence each.
     """
 
     split: str
@@ -47,13 +49,14 @@ class DenseSplitReport:
     width: tuple[int, int] | None
     bad: tuple[BadItem, ...]
     digests: dict[str, str]
+    remarks: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """The report as JSON values."""
         return {
             "split": self.split, "files": self.files, "images": self.images, "height": self.height,
             "width": self.width, "counts": self.counts.to_dict(),
-            "bad": [{"path": item.path, "reason": item.reason} for item in self.bad],
+            "remarks": list(self.remarks), "bad": [{"path": item.path, "reason": item.reason} for item in self.bad],
         }  # fmt: skip
 
     def text(self) -> str:
@@ -118,10 +121,13 @@ def check_dense(
     reports = tuple(_check_split(kind(spec.location, name, root=root), progress) for name in splits)
     if not any(report.images for report in reports):
         bad = [item for report in reports for item in report.bad]
+        message, fix = no_dataset(
+            spec.directory, "the directory holds nothing that can be used", "bring the files into this layout"
+        )
         raise DataError(
-            "the directory holds nothing that can be used", where=spec.location, expected=LAYOUTS[spec.kind],
+            message, where=spec.location, expected=LAYOUTS[spec.kind],
             found=f"{len(bad)} bad items" + "".join(f"\n    {item}" for item in bad[:10]),
-            fix="bring the files into this layout",
+            fix=fix,
         )  # fmt: skip
     return DenseCheckReport(spec.location, spec.kind, reports, _warnings(reports))
 
@@ -147,7 +153,15 @@ def _check_split(source: MaskFolder | CocoInstances, progress: Progress | None) 
             progress(source.split, index + 1, len(source))
     height, width = ((min(sides), max(sides)) for sides in zip(*sizes, strict=True)) if sizes else (None, None)
     return DenseSplitReport(
-        source.split, source.files, len(sizes), counter.counts(), height, width, tuple(sorted(bad)), digests
+        source.split,
+        source.files,
+        len(sizes),
+        counter.counts(),
+        height,
+        width,
+        tuple(sorted(bad)),
+        digests,
+        source.remarks,
     )
 
 
@@ -160,6 +174,7 @@ def _warnings(reports: Sequence[DenseSplitReport]) -> tuple[str, ...]:
             found.append(f"{place}no pixel of {', '.join(report.counts.absent)}")
         if report.images and not report.counts.per_image.any():
             found.append(f"{place}every pixel is ignored")
+        found += [place + remark for remark in report.remarks]
     for first, second in combinations(reports, 2):
         if first.counts.classes != second.counts.classes:
             found.append(f"{first.split} and {second.split} have different classes")

@@ -38,6 +38,7 @@ class PreparedDense:
         bad: What was left out, and why.
         counts: The pixels of each class.
         background: Whether class 0 is the background.
+        remarks: What is used in a way that its author may not have meant, a sentence each.
     """
 
     spec: DataSpec
@@ -45,6 +46,7 @@ class PreparedDense:
     bad: tuple[BadItem, ...]
     counts: ClassCounts
     background: bool
+    remarks: tuple[str, ...] = ()
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -59,6 +61,7 @@ class PreparedDense:
             "data": str(self.spec), "images": len(self.source), "ids_sha256": hashlib.sha256(ids.encode()).hexdigest(),
             "classes": list(self.source.classes), "counts": self.counts.to_dict(),
             "bad": [str(item) for item in self.bad],
+            "remarks": list(self.remarks),
         }  # fmt: skip
 
 
@@ -98,7 +101,8 @@ def prepare_dense(name: str, config: DenseDataConfig, *, max_images: int | None 
         name,
     )
     left = source if len(readable) == len(source) else DenseSubset(source, readable)
-    return PreparedDense(spec, left, tuple(bad), counter.counts(), background)
+    remarks = tuple(getattr(opened, "remarks", ()))
+    return PreparedDense(spec, left, tuple(bad), counter.counts(), background, remarks)
 
 
 def prepare_dense_splits(config: DenseDataConfig, seed: int) -> tuple[PreparedDense, PreparedDense | None]:

@@ -16,7 +16,10 @@ from segtune.core.records import IGNORE, LabelledImage
 from segtune.data.bad_items import BadItem, one_line
 from segtune.data.images import MAX_PIXELS, open_image, verify_image
 from segtune.data.layouts import COCO_LAYOUT, coco_file
+from segtune.data.remarks import Remarks
+from segtune.data.sources.agreement import percent_remark, require_pixels, require_size
 from segtune.data.sources.coco_file import Instance, Picture, read_coco
+from segtune.data.sources.coco_pictures import PictureFinder, spelled
 from segtune.data.sources.listing import require_below
 from segtune.ops.masks import rle_decode
 from segtune.ops.polygons import fill_polygons
@@ -51,6 +54,7 @@ class CocoInstances:
         classes: `background`, then the categories.
         files: Number of images in the file, good and bad, before `limit`.
         bad: What cannot be used, with the reason; paths are below `directory`.
+        remarks: What is used in a way that its author may not have meant, a sentence each.
 
     Raises:
         DataError: If the file of annotations is missing, unreadable, leads out of the root or is no such file.
@@ -71,6 +75,7 @@ class CocoInstances:
         self.name, self.split, self._max_pixels = self.directory.name, split, max_pixels
         base = self.directory if root is None else Path(root).expanduser().resolve()
         path = coco_file(self.directory, split)
+        self._remarks = Remarks()
         if path is None:
             raise DataError(
                 "there is no file of COCO annotations", where=str(self.directory), expected=COCO_LAYOUT,
@@ -83,6 +88,7 @@ class CocoInstances:
         bad = [BadItem(name, reason) for reason in content.refused]
         self._images = self._usable(content.pictures, base, bad)[:limit]
         self.bad = tuple(sorted(bad))
+        self.remarks = (*content.remarks, *self._remarks.lines())
 
     def __len__(self) -> int:
         """Number of images."""
@@ -121,30 +127,43 @@ class CocoInstances:
         """The images whose file and annotations are in order; the others to `bad`."""
         images: list[_Image] = []
         seen: set[str] = set()
+        finder = PictureFinder(self.directory, self.split, root, [picture.file_name for picture in pictures])
         for picture in pictures:
-            path = self.directory / self.split / picture.file_name
-            stem = picture.file_name.rpartition(".")[0] or picture.file_name
-            reason = picture.refused or self._refusal(path, picture.size, root)
+            name = spelled(picture.file_name)
+            path = finder.path(picture.file_name)
+            shown = f"{finder.place}/{name}".lstrip("/")
+            stem = name.rpartition(".")[0] or name
+            reason = picture.refused or finder.missing(picture.file_name) or self._refusal(path, picture, root)
             if not reason and stem in seen:
                 reason = "another image has the same name but for its suffix"
             if reason:
-                bad.append(BadItem(f"{self.split}/{picture.file_name}".lstrip("/"), reason))
-            else:
-                seen.add(stem)
-                images.append(_Image(stem, path, picture))
+                bad.append(BadItem(shown, reason))
+                continue
+            if "\\" in picture.file_name and "\\" not in path.name:
+                self._remarks.add('"file_name" has backslashes, which are read as slashes', shown)
+            seen.add(stem)
+            images.append(_Image(stem, path, picture))
+        if remark := percent_remark((_polygons(image.picture), image.picture.size) for image in images):
+            self._remarks.add(remark, self.split or self.name)
         return images
 
-    def _refusal(self, path: Path, size: tuple[int, int], root: Path) -> str:
+    def _refusal(self, path: Path, picture: Picture, root: Path) -> str:
         """Why an image file cannot be used; empty where it can."""
         try:
             require_below(path, root)
-            found = verify_image(path, self._max_pixels)
+            size = verify_image(path, self._max_pixels)
+            require_size(picture.size, size, str(path), "the file of annotations")
+            require_pixels(_polygons(picture), size, str(path))
         except DataError as error:
             return one_line(error)
-        if found == size:
-            return ""
-        said = f"found {found[1]} x {found[0]} as displayed; expected {size[1]} x {size[0]} (width x height)"
-        return f"the image has not the size that its annotations were drawn for; {said}"
+        return ""
+
+
+def _polygons(picture: Picture) -> list[np.ndarray]:
+    """All polygons of a picture, float64 `[n, 2]` each; a picture with run lengths has pixels and needs no look."""
+    if any(instance.rle is not None for instance in picture.instances):
+        return []
+    return [points for instance in picture.instances for points in instance.polygons]
 
 
 def paint_instances(instances: list[Instance], size: tuple[int, int]) -> np.ndarray:

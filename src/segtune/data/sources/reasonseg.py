@@ -21,8 +21,12 @@ from segtune.core.errors import DataError
 from segtune.core.records import Example, Group, Query
 from segtune.data.bad_items import BadItem, one_line
 from segtune.data.images import MAX_PIXELS, SUFFIXES, content_digest, open_image, verify_image
+from segtune.data.remarks import Remarks
+from segtune.data.sources.agreement import conflicting, percent_remark, require_pixels, require_size
 from segtune.data.sources.annotations import normal_text, read_annotation, read_explanations
+from segtune.data.sources.foreign import refuse_foreign
 from segtune.data.sources.index import Index, read_index
+from segtune.data.sources.json_file import read_json
 from segtune.data.sources.listing import Listing, list_files, require_below
 from segtune.ops.masks import PolygonShape, paint_target
 
@@ -40,6 +44,7 @@ class Record:
         image: The image file.
         queries: The questions, in the order of the file; all ask for the same target.
         shapes: The polygons of the target, (x, y) in original pixels.
+        stated: (h, w) of the picture that the file names; None for a side that it does not name.
     """
 
     id: str
@@ -47,6 +52,7 @@ class Record:
     image: Path
     queries: tuple[Query, ...]
     shapes: tuple[PolygonShape, ...]
+    stated: tuple[int | None, int | None] = (None, None)
 
     def target(self, size: tuple[int, int]) -> np.ndarray:
         """Paints the target by the rule of the protocol.
@@ -58,6 +64,16 @@ class Record:
             uint8 `[h, w]`: 0 background, 1 target, 255 ignore.
         """
         return paint_target(self.shapes, size)
+
+    @property
+    def outlines(self) -> list[np.ndarray]:
+        """The points of the shapes that are painted, float64 `[n, 2]` each."""
+        return [shape.points for shape in self.shapes if not shape.is_flag]
+
+    @property
+    def answer(self) -> frozenset[tuple[int, bytes]]:
+        """What the target is compared by: values and points of the shapes that are painted, in any order."""
+        return frozenset((shape.value, shape.points.tobytes()) for shape in self.shapes if not shape.is_flag)
 
 
 class ReasonSeg:
@@ -82,6 +98,7 @@ class ReasonSeg:
         index: What `DIR/SPLIT.json` adds; empty where there is none.
         records: The usable records, in the order of their paths.
         bad: What cannot be used, with the reason, in the order of the paths (which are below `directory`).
+        remarks: What is used in a way that its author may not have meant, a sentence each.
         images_without_annotation: POSIX paths below `directory`, sorted.
 
     Raises:
@@ -110,6 +127,7 @@ class ReasonSeg:
         skip = frozenset() if split else frozenset({EXPLANATIONS.split("/")[0]})
         listing = list_files(self._place, root, skip)
         bad = [BadItem(self._below(item.path), item.reason) for item in listing.refused]
+        self._remarks = Remarks()
         explanations = self._read_explanations(root, bad)
         self.index = self._read_index(root, listing, bad)
         images = _images_by_stem(listing)
@@ -118,6 +136,7 @@ class ReasonSeg:
         kept = {id(record) for group in self._groups for record in group}
         self.records = tuple(record for record in records if id(record) in kept)
         self.bad = tuple(sorted(bad))
+        self.remarks = self._remarks.lines()
         annotated = {_stem(path) for path in (*filter(_is_json, listing.files), *self.index.images.values())}
         self.files = sum(_is_json(path) for path in listing.files)
         self.images_without_annotation = tuple(
@@ -172,7 +191,11 @@ class ReasonSeg:
             return {}
         try:
             require_below(path, root)
-            return read_explanations(path)
+            told: list[str] = []
+            explanations = read_explanations(path, told)
+            for remark in told:
+                self._remarks.add(remark, EXPLANATIONS)
+            return explanations
         except DataError as error:
             bad.append(BadItem(EXPLANATIONS, one_line(error)))
             return {}
@@ -189,6 +212,8 @@ class ReasonSeg:
             bad.append(BadItem(path.name, one_line(error)))
             return Index()
         bad += [BadItem(path.name, reason) for reason in index.refused]
+        if index.remark:
+            self._remarks.add(index.remark, path.name)
         return index
 
     def _read_records(
@@ -209,7 +234,8 @@ class ReasonSeg:
             name = self.index.images.get(path) or images.get(stem)
             if name is None:
                 expected = f"{Path(stem).name}.jpg (or .jpeg, .png, .webp) beside the annotation"
-                bad.append(BadItem(self._below(path), f"the annotation has no image; expected {expected}"))
+                reason = self._foreign(path) or f"the annotation has no image; expected {expected}"
+                bad.append(BadItem(self._below(path), reason))
                 continue
             try:
                 found = read_annotation(self._place / path, self.index.texts.get(path, ()))
@@ -221,7 +247,10 @@ class ReasonSeg:
                 Query(text, found.is_sentence, found.kind, self._explanation(path, image, text, explanations))
                 for text in (found.texts[:1] if first_query_only else found.texts)
             )
-            records.append(Record(stem, self._place / path, image, queries, found.shapes))
+            for remark in found.remarks:
+                self._remarks.add(remark, self._below(path))
+            stated = (found.height, found.width)
+            records.append(Record(stem, self._place / path, image, queries, found.shapes, stated))
         return records
 
     def _explanation(self, annotation: str, image: Path, text: str, explanations: dict[tuple[str, str], str]) -> str:
@@ -229,11 +258,20 @@ class ReasonSeg:
         said = normal_text(text)
         return self.index.explanations.get((annotation, said)) or explanations.get((image.name, said), "")
 
+    def _foreign(self, path: str) -> str:
+        """Why an annotation without an image is none, where another tool wrote it; empty where nothing is known."""
+        try:
+            refuse_foreign(read_json(self._place / path)[0], self._place / path, "NAME.json beside NAME.jpg")
+        except DataError as error:
+            return one_line(error)
+        return ""
+
     def _group_by_content(self, records: list[Record], bad: list[BadItem]) -> list[tuple[Record, ...]]:
-        """Records with the same picture together, in the order of first appearance; unusable images to `bad`."""
+        """Records with the same picture together, in the order of first appearance; unusable ones to `bad`."""
         groups: dict[str, list[Record]] = {}
         lengths = [os.stat(record.image).st_size for record in records]
         repeated = {length for length, count in Counter(lengths).items() if count > 1}
+        sizes: dict[str, tuple[int, int]] = {}
         refused: dict[str, str] = {}
         for record, length in zip(records, lengths, strict=True):
             key = str(record.image)
@@ -241,15 +279,44 @@ class ReasonSeg:
                 # Only files of equal length can be equal: the others need not be read.
                 if length in repeated:
                     key = content_digest(record.image)
-                if key not in groups and key not in refused:
-                    verify_image(record.image, self._max_pixels)
+                if key not in sizes and key not in refused:
+                    sizes[key] = verify_image(record.image, self._max_pixels)
             except DataError as error:
                 refused[key] = one_line(error)
             if key in refused:
                 bad.append(BadItem(record.image.relative_to(self.directory).as_posix(), refused[key]))
-            else:
+            elif self._agrees(record, sizes[key], bad):
                 groups.setdefault(key, []).append(record)
+        self._compare(groups, sizes)
         return [tuple(group) for group in groups.values()]
+
+    def _agrees(self, record: Record, size: tuple[int, int], bad: list[BadItem]) -> bool:
+        """Whether an annotation fits its picture of size (h, w); else the reason to `bad`."""
+        where = str(record.annotation)
+        try:
+            require_size(record.stated, size, where, "imageWidth and imageHeight")
+            require_pixels(record.outlines, size, where)
+        except DataError as error:
+            bad.append(BadItem(record.annotation.relative_to(self.directory).as_posix(), one_line(error)))
+            return False
+        return True
+
+    def _compare(self, groups: dict[str, list[Record]], sizes: dict[str, tuple[int, int]]) -> None:
+        """Remarks on what only all annotations of a picture, or of the split, can show."""
+        drawn = ((record.outlines, sizes[key]) for key, group in groups.items() for record in group)
+        if remark := percent_remark(drawn):
+            self._remarks.add(remark, self.split or self.name)
+        for group in groups.values():
+            if len(group) < 2:
+                continue
+            answers = (
+                (normal_text(query.text), record.annotation.relative_to(self.directory).as_posix(), record.answer)
+                for record in group
+                for query in record.queries
+            )
+            for question, places in conflicting(answers):
+                shown = f'{" and ".join(places[:3])} ask "{question[:60]}"'
+                self._remarks.add("one question about one picture has different targets", shown)
 
 
 def _is_json(path: str) -> bool:
