@@ -6,6 +6,7 @@ decoder) is refused or undone here, so that what comes out are the numbers of th
 
 from __future__ import annotations
 
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,8 @@ _EXPECTED = "a PNG of one channel and at most 8 bits whose pixel values are clas
 _GREY, _PALETTE = 0, 3
 _CHANNELS = {2: "three channels (RGB)", 4: "two channels (grey and alpha)", 6: "four channels (RGB and alpha)"}
 _HEADER = 26
+_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_CHUNKS = (b"IHDR", b"PLTE", b"IDAT", b"tRNS")
 
 
 def read_index_png(path: str | Path, max_pixels: int = MAX_PIXELS) -> np.ndarray:
@@ -36,6 +39,7 @@ def read_index_png(path: str | Path, max_pixels: int = MAX_PIXELS) -> np.ndarray
     path = Path(path)
     with opened(path, max_pixels) as image:
         depth, colour = _require_index(path)
+        _require_undamaged(path)
         values = np.array(displayed(image, path)).astype(np.uint8)
     # Pillow spreads the levels of grey PNGs of 2 and 4 bits over 0..255; palettes and single bits stay as they are
     scale = 255 // (2**depth - 1) if colour == _GREY and depth in (2, 4) else 1
@@ -59,6 +63,27 @@ def verify_index_png(path: str | Path, max_pixels: int = MAX_PIXELS) -> tuple[in
     size = verify_image(path, max_pixels)
     _require_index(path)
     return size
+
+
+def _require_undamaged(path: Path) -> None:
+    """Refuses a PNG with a chunk of pixels that is not what was written.
+
+    Pillow stops decoding when it has all pixels and never compares the sums, so a damaged byte would become another
+    class in silence.
+    """
+    raw = path.read_bytes()
+    place = len(_SIGNATURE)
+    while place + 8 <= len(raw):
+        length, kind = int.from_bytes(raw[place : place + 4]), raw[place + 4 : place + 8]
+        end = place + 8 + length
+        if kind in _CHUNKS and zlib.crc32(raw[place + 4 : end]) != int.from_bytes(raw[end : end + 4]):
+            raise DataError(
+                "the mask is damaged", where=str(path), expected="the bytes that were written",
+                found=f"a chunk {kind.decode()} with a wrong checksum", fix="copy or export the file again",
+            )  # fmt: skip
+        if kind == b"IEND":
+            break
+        place = end + 4
 
 
 def _require_index(path: Path) -> tuple[int, int]:

@@ -155,3 +155,11 @@ def test_panoptic_files_are_named(export):
     path.write_text(json.dumps(content))
     with pytest.raises(DataError, match="panoptic"):
         CocoInstances(root, "train")
+
+
+def test_of_two_files_the_one_that_is_passed_over_is_told(export):
+    export()
+    source = CocoInstances(export("train/b.png", "annotations/instances_train.json", "b.png"), "train")
+    assert [source.item_id(i) for i in range(len(source))] == ["b"]
+    said = "this file is passed over, as annotations/instances_train.json is used (train/_annotations.coco.json)"
+    assert said in source.remarks

@@ -85,6 +85,13 @@ def test_a_labelme_file_without_a_question_says_so(tmp_path, write_pair):
         ({"images/a.jpg": "", "labels/a.txt": "0 0.1 0.1 0.2 0.2\n"}, "YOLO export of boxes"),
         ({"images/a.jpg": "", "labels/train/a.txt": "0 0.1 0.1 0.2 0.2 0.3 0.3\n"}, "YOLO segmentation"),
         ({"label_colors.txt": "0 0 0 background", "train/a.jpg": ""}, "CamVid"),
+        ({"leftImg8bit/a.png": "", "gtFine/a.png": ""}, "Cityscapes layout"),
+        (
+            {"train/a.jpg": "", "train/a_mask.png": "", "train/_classes.csv": "0, car"},
+            "Roboflow export of semantic masks",
+        ),
+        ({"images/training/a.jpg": "", "annotations/training/a.png": ""}, "ADE20K"),
+        ({"train/a.jpg": "", "train/a_mask.png": ""}, "NAME_mask.png"),
         ({"task-1-annotation-2-by-1-tag-car-0.png": ""}, "Label Studio brush"),
         ({"result.json": json.dumps(VALUES["COCO annotations"]), "images/a.jpg": ""}, "COCO annotations (result.json)"),
         ({"annotations/train.json": json.dumps(VALUES["Datumaro"])}, "Datumaro"),

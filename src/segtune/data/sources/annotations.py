@@ -92,7 +92,7 @@ def read_explanations(path: Path, told: list[str] | None = None) -> dict[tuple[s
 
     Args:
         path: The JSON file.
-        told: What is to be said of the file's encoding is added.
+        told: What is to be said of the file (its encoding, queries with two explanations) is added.
 
     Returns:
         Explanations by image file name and normalised query (see `normal_text`).
@@ -115,7 +115,13 @@ def read_explanations(path: Path, told: list[str] | None = None) -> dict[tuple[s
             found=type(entries).__name__ if not isinstance(entries, list) else "an entry without these texts",
             fix="correct the file, or remove it (it is not needed)",
         )
-    return {(entry["image"], normal_text(entry["query"])): entry["outputs"] for entry in entries}
+    found: dict[tuple[str, str], str] = {}
+    for entry in entries:
+        key = (entry["image"], normal_text(entry["query"]))
+        if found.get(key, entry["outputs"]) != entry["outputs"] and told is not None:
+            told.append(f"a query of {entry['image']} has two explanations, of which the last is used")
+        found[key] = entry["outputs"]
+    return found
 
 
 def normal_text(text: str) -> str:

@@ -15,7 +15,7 @@ from segtune.core.errors import DataError
 from segtune.core.records import IGNORE, LabelledImage
 from segtune.data.bad_items import BadItem, one_line
 from segtune.data.images import MAX_PIXELS, open_image, verify_image
-from segtune.data.layouts import COCO_LAYOUT, coco_file
+from segtune.data.layouts import COCO_LAYOUT, EXPORTED, coco_file
 from segtune.data.remarks import Remarks
 from segtune.data.sources.agreement import percent_remark, require_pixels, require_size
 from segtune.data.sources.coco_file import Instance, Picture, read_coco
@@ -82,6 +82,10 @@ class CocoInstances:
                 found=f"none for the split {split!r}" if split else "none",
             )  # fmt: skip
         require_below(path, base)
+        other = self.directory / split / EXPORTED
+        if path != other and other.is_file():
+            name = other.relative_to(self.directory).as_posix()
+            self._remarks.add(f"this file is passed over, as {path.relative_to(self.directory)} is used", name)
         content = read_coco(path)
         self.classes, self.files = content.classes, len(content.pictures)
         name = path.relative_to(self.directory).as_posix()
@@ -160,9 +164,7 @@ class CocoInstances:
 
 
 def _polygons(picture: Picture) -> list[np.ndarray]:
-    """All polygons of a picture, float64 `[n, 2]` each; a picture with run lengths has pixels and needs no look."""
-    if any(instance.rle is not None for instance in picture.instances):
-        return []
+    """All polygons of a picture, float64 `[n, 2]` each; run lengths are pixels and need no look."""
     return [points for instance in picture.instances for points in instance.polygons]
 
 

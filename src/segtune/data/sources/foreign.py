@@ -154,25 +154,40 @@ def export_of(directory: Path) -> tuple[str, str]:
         The name of the tool or format in words and an advice; two empty texts where nothing is known.
     """
     files = list(islice(_files(directory), _LOOKED_AT))
-    names = {path.name for path in files}
-    folders = {part for path in files for part in path.relative_to(directory).parts[:-1]}
-    if "SegmentationClass" in folders:
-        return "a Pascal VOC export (SegmentationClass)", _AS_MASKS
-    if "label_colors.txt" in names:
-        return "a CamVid export (colour masks with label_colors.txt)", _AS_MASKS
+    if found := _masks_of(directory, files):
+        return found, _AS_MASKS
     if found := _xml_of(files):
         return found, _AS_COCO
-    if any("-annotation-" in name and "-by-" in name and name.endswith(".png") for name in names):
+    if any("-annotation-" in path.name and "-by-" in path.name and path.suffix == ".png" for path in files):
         return "a Label Studio brush export (one PNG for every label)", _AS_COCO
-    if "labels" in folders and any(path.suffix == ".txt" and "labels" in path.parts for path in files):
+    if any(path.suffix == ".txt" and "labels" in path.relative_to(directory).parts for path in files):
         return _yolo_of(files), _AS_COCO
-    if names & {"data.yaml", "dataset.yaml"}:
+    if {path.name for path in files} & {"data.yaml", "dataset.yaml"}:
         return "a YOLO export", _AS_COCO
     for path in [path for path in files if path.suffix.lower() == ".json"][:_PEEKED_JSON]:
-        tool = _tool_of_file(path)
-        if tool:
+        if tool := _tool_of_file(path):
             return f"{tool} ({path.relative_to(directory).as_posix()})", advice_on(tool)
     return "", ""
+
+
+def _masks_of(directory: Path, files: list[Path]) -> str:
+    """The tool of a directory of masks that are no index masks in our layout."""
+    names = {path.name for path in files}
+    below = {path.relative_to(directory).parts[0] for path in files if path.suffix.lower() == ".png"}
+    folders = {part for path in files for part in path.relative_to(directory).parts[:-1]}
+    if "SegmentationClass" in folders:
+        return "a Pascal VOC export (SegmentationClass)"
+    if "label_colors.txt" in names:
+        return "a CamVid export (colour masks with label_colors.txt)"
+    if "gtFine" in folders:
+        return "the Cityscapes layout (gtFine)"
+    if "_classes.csv" in names:
+        return "a Roboflow export of semantic masks (_classes.csv)"
+    if "annotations" in below and "images" in folders and not any(path.suffix == ".json" for path in files):
+        return "the ADE20K layout (masks in annotations/)"
+    if any(path.stem.lower().endswith(("_mask", "-mask")) for path in files if path.suffix.lower() == ".png"):
+        return "a folder of masks beside their pictures (NAME_mask.png)"
+    return ""
 
 
 def _files(directory: Path) -> Iterator[Path]:

@@ -8,22 +8,17 @@ refused where they are not.
 from __future__ import annotations
 
 import codecs
-import json
 import re
 import stat
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from segtune.core.errors import DataError
+from segtune.core.strict_json import Ambiguous, loads
 
 MAX_BYTES = 2**31
 """The largest file that is read. The annotations of COCO's training images have 0.45 GB."""
 
-MAX_DIGITS = 400
-"""The longest number that is read, in characters; float64 ends at 309 digits."""
-
-_SHOWN = 60
 _WIDE = (
     (codecs.BOM_UTF32_LE, "utf-32"),
     (codecs.BOM_UTF32_BE, "utf-32"),
@@ -61,9 +56,9 @@ def read_json(path: Path, example: str = "") -> tuple[Any, str]:
     raw = _read_bytes(path)
     text, remark = _decode(raw, path)
     try:
-        value = json.loads(text, object_pairs_hook=_unique, parse_int=_whole)
-    except _Refused as error:
-        raise DataError(str(error), where=str(path), found=error.found, fix=error.fix) from error
+        value = loads(text)
+    except Ambiguous as error:
+        raise DataError(str(error), where=str(path), expected=example, fix="correct it") from error
     except RecursionError as error:
         raise DataError("the file is nested too deeply", where=str(path), expected=example) from error
     except ValueError as error:
@@ -79,32 +74,6 @@ def whole_number(value: object) -> int | None:
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
     return int(value) if value == value and abs(value) <= 2**53 and value == int(value) else None
-
-
-class _Refused(Exception):
-    """What the parser meets that is JSON, but says nothing certain."""
-
-    def __init__(self, message: str, found: str = "", fix: str = "") -> None:
-        super().__init__(message)
-        self.found, self.fix = found, fix
-
-
-def _unique(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
-    """An object, unless a key stands twice in it."""
-    pairs = list(pairs)
-    found = dict(pairs)
-    if len(found) == len(pairs):
-        return found
-    keys = [key for key, _ in pairs]
-    key = next(key for key in keys if keys.count(key) > 1)
-    raise _Refused(f"the key {key[:_SHOWN]!r} stands twice in one object", fix="remove one of the two")
-
-
-def _whole(digits: str) -> int:
-    """A whole number, unless it is too long to mean anything."""
-    if len(digits) > MAX_DIGITS:
-        raise _Refused("a number is too long", f"{len(digits)} digits", "correct it")
-    return int(digits)
 
 
 def _read_bytes(path: Path) -> bytes:
