@@ -4,7 +4,7 @@ A `Layout` is a kind of input: it writes a small good one, reads it as the progr
 simplest reading of the same bytes. Every mutation damages one file. What may happen then:
 
 - `refused`: the file, or one that belongs to it, is named with a reason, and all else is read as before;
-- `told`: a remark that was not there before names the file;
+- `told`: a note that was not there before names the file;
 - `same`: everything is read as before (the mutated value does not matter, or says the same);
 - `honest`: the reading is that of the oracle: the file now says something else, and that is what was read.
 

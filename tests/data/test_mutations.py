@@ -85,7 +85,7 @@ def _read_questions(folder: Path) -> Reading:
             said = (query.text, query.is_sentence, query.kind, example.target.tobytes())
             items.setdefault(record.id, []).append(said)
     refused = {item.path: item.reason for item in source.bad}
-    return Reading(items, refused, source.remarks)
+    return Reading(items, refused, source.notes)
 
 
 def _plain_questions(folder: Path) -> dict[str, Any]:
@@ -195,7 +195,7 @@ def _read_dense(source: CocoInstances | MaskFolder) -> Reading:
             items[source.item_id(index)] = source.item(index).labels.tobytes()
         except DataError as error:
             refused[Path(error.where).relative_to(source.directory).as_posix()] = one_line(error)
-    return Reading(items, refused, source.remarks)
+    return Reading(items, refused, source.notes)
 
 
 def _plain_coco(folder: Path) -> dict[str, Any]:

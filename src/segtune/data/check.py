@@ -101,7 +101,7 @@ def check_source(source: ReasonSeg, progress: Progress | None = None) -> tuple[S
     report = SplitReport(source.split, files=source.files, bad=list(source.bad))
     report.images_without_annotation = list(source.images_without_annotation)
     report.index_entries = source.index.used
-    report.remarks = list(source.remarks)
+    report.notes = list(source.notes)
     contents = _Contents()
     sizes: list[tuple[int, int]] = []
     fractions: list[float] = []
@@ -183,7 +183,7 @@ def _warnings(reports: Sequence[SplitReport], shared: Sequence[Shared]) -> tuple
             found.append(f"{place}{count} shapes reach outside their image (are they drawn on the image as displayed?)")
         if report.records and report.queries == report.empty_targets:
             found.append(f"{place}every target is empty")
-        found += [place + remark for remark in report.remarks]
+        found += [place + note for note in report.notes]
     for both in shared:
         first, second = both.splits
         if both.images:

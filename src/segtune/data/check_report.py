@@ -29,7 +29,7 @@ class SplitReport:
         width: Smallest and largest image width in original pixels.
         mean_target_fraction: Mean over queries of target pixels / pixels that are not ignored; None without queries.
         images_without_annotation: Pictures with no JSON beside them (POSIX paths below the dataset).
-        remarks: What is used in a way that its author may not have meant, a sentence each.
+        notes: What is used in a way that its author may not have meant, a sentence each.
         bad: What cannot be used, and why.
     """
 
@@ -50,7 +50,7 @@ class SplitReport:
     width: tuple[int, int] | None = None
     mean_target_fraction: float | None = None
     images_without_annotation: list[str] = field(default_factory=list)
-    remarks: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
     bad: list[BadItem] = field(default_factory=list)
 
 

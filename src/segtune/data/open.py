@@ -73,7 +73,7 @@ def open_source(
 
 
 def usable(source: Source | DenseSource, max_bad_fraction: float = 0.1, where: str = "") -> tuple[BadItem, ...]:
-    """Makes sure that enough of a source can be used to go on without the rest, and says what it remarks.
+    """Makes sure that enough of a source can be used to go on without the rest.
 
     Args:
         source: Any source; one that keeps no list of bad items has none.
@@ -87,8 +87,6 @@ def usable(source: Source | DenseSource, max_bad_fraction: float = 0.1, where: s
         DataError: If more than that share is bad, or nothing is left; up to ten bad items are listed.
     """
     bad: tuple[BadItem, ...] = tuple(getattr(source, "bad", ()))
-    for remark in getattr(source, "remarks", ()):
-        _log.warning("%s: %s", where or source.name, remark)
     files, what = max(counted_items(source), len(bad)), items_word(source)
     where = where or source.name
     if len(source) and len(bad) <= max_bad_fraction * files:

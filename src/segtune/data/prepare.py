@@ -89,14 +89,14 @@ class Prepared:
         source: What is left.
         bad: What was left out, and why.
         skipped_queries: Queries of images that turned out damaged when decoded.
-        remarks: What is used in a way that its author may not have meant, a sentence each.
+        warnings: What is usable but probably not meant, in sentences.
     """
 
     spec: DataSpec
     source: Source
     bad: tuple[BadItem, ...]
     skipped_queries: int
-    remarks: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """For `data.json`."""
@@ -105,7 +105,6 @@ class Prepared:
         return {
             "data": str(self.spec), "images": len(groups), "queries": sum(map(len, groups)), "ids_sha256": digest,
             "skipped_queries": self.skipped_queries, "bad": [str(item) for item in self.bad],
-            "remarks": list(self.remarks),
         }  # fmt: skip
 
 
@@ -140,17 +139,17 @@ def prepare(
         stream_queries=config.queries_per_image or 4, easing_epochs=config.easing_epochs,
     )  # fmt: skip
     bad = list(usable(source, config.max_bad_fraction, name))
-    found, remarks = counted_items(source), tuple(getattr(source, "remarks", ()))
+    found, files = counted_items(source), source
     if max_samples is not None:
         source = FirstSamples(source, max_samples)
     if drawn:
-        return Prepared(spec, source, tuple(bad), 0, remarks)
+        return Prepared(spec, source, tuple(bad), 0)
     images = len(source)
     readable = decode_all(spec, images, source.group, bad, found, config.max_bad_fraction, name)
     skipped = sum(len(source.ids(index)) for index in sorted(set(range(images)) - set(readable)))
     if len(readable) < images:
         source = Subset(source, readable)
-    return Prepared(spec, source, tuple(bad), skipped, remarks)
+    return Prepared(spec, source, tuple(bad), skipped, tuple(getattr(files, "notes", ())))
 
 
 def decode_all(

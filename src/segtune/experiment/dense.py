@@ -140,7 +140,7 @@ def _describe(config: DenseExperimentConfig, training: PreparedDense, validation
         for item in part.bad:
             say(f"  left out: {item}")
         for warning in part.warnings:
-            say(f"  {warning}")
+            say(f"  warning: {warning}")
     say(training.counts.table(training_weights(training, config.data)))
 
 

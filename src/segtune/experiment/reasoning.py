@@ -102,6 +102,8 @@ def _describe(config: ExperimentConfig, training: Prepared, validation: Prepared
             say(f"{what['data']}: {what['images']} images, {what['queries']} queries")
             for item in part.bad:
                 say(f"  left out: {item}")
+            for warning in part.warnings:
+                say(f"  warning: {warning}")
     if validation is None:
         best = config.train.best
         which = "the newest checkpoint counts as the best" if best.startswith("val_") else f"the best is that by {best}"

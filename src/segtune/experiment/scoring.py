@@ -74,6 +74,7 @@ def evaluate(
         return [_evaluate_dense(model, data, inference, out, limit)]
     _refuse_views(inference, model)
     prepared = from_first(lambda: prepare(data, DataConfig(train=data), limit=limit, first_query_only=first_query_only))
+    _tell(prepared.warnings)
     loaded = load(model)
     loaded.model.to(usual_device())
     out = out or place_of_scores(model, limit, first_query_only)
@@ -87,6 +88,12 @@ def evaluate(
     return documents
 
 
+def _tell(warnings: Sequence[str]) -> None:
+    """Warns of what is usable but probably not meant; of several processes the first one does."""
+    for warning in warnings if is_first() else ():
+        _log.warning("%s", warning)
+
+
 def _evaluate_dense(
     model: str, data: str, config: DenseEvalConfig, out: Path | None, limit: int | None
 ) -> dict[str, Any]:
@@ -94,6 +101,7 @@ def _evaluate_dense(
     own = _dense_data(model)
     settings = own or DenseDataConfig(train=data)
     prepared = from_first(lambda: prepare_dense(data, settings.model_copy(update={"root": None}), max_images=limit))
+    _tell(prepared.notes)
     loaded = load_dense_model(model)
     loaded.model.to(usual_device())
     out = out or place_of_scores(model, limit, first_query_only=False)

@@ -7,8 +7,11 @@ import pytest
 
 from segtune.core.errors import DataError
 from segtune.data.check import check_dataset
-from segtune.data.open import usable
-from segtune.data.sources.agreement import conflicting, percent_remark, require_pixels, require_size
+from segtune.data.config import DataConfig
+from segtune.data.dense.config import DenseDataConfig
+from segtune.data.dense.prepare import prepare_dense
+from segtune.data.prepare import prepare
+from segtune.data.sources.agreement import conflicting, percent_note, require_pixels, require_size
 from segtune.data.sources.reasonseg import ReasonSeg
 
 SQUARE = [[2, 2], [9, 2], [9, 9], [2, 9]]
@@ -57,18 +60,20 @@ def test_shares_of_the_picture_are_no_pixels(tmp_path, write_pair):
 
 def test_a_whole_split_in_percent_is_told():
     low, high = np.array([[1, 2], [99, 2], [50, 100.0]]), np.array([[1, 2], [101, 2], [50, 50.0]])
-    assert "percent" in percent_remark([([low], (480, 640)), ([], (480, 640))])
-    assert percent_remark([([low], (480, 640)), ([high], (480, 640))]) == ""
-    assert percent_remark([([low], (100, 640))]) == ""
-    assert percent_remark([([], (480, 640))]) == ""
+    assert "percent" in percent_note([([low], (480, 640)), ([], (480, 640))])
+    assert percent_note([([low], (480, 640)), ([high], (480, 640))]) == ""
+    assert percent_note([([low], (100, 640))]) == ""
+    assert percent_note([([], (480, 640))]) == ""
 
 
-def test_percent_is_told_by_check_and_training(tmp_path, write_pair, caplog):
-    write_pair(tmp_path / "train", "a", size=(200, 300))
-    assert any("0..100" in warning for warning in check_dataset(tmp_path).warnings)
-    with caplog.at_level("WARNING", logger="segtune"):
-        usable(ReasonSeg(tmp_path, "train"))
-    assert "0..100" in caplog.text
+def test_check_training_and_evaluation_are_told_the_same(tmp_path, write_pair):
+    write_pair(tmp_path / "train", "a", size=(200, 300), shapes=_target(SQUARE, "box"))
+    name = f"reasonseg:{tmp_path}@train"
+    warnings = prepare(name, DataConfig(train=name)).warnings
+    assert [("0..100" in warning, "'box'" in warning) for warning in warnings] == [(False, True), (True, False)]
+    assert set(warnings) <= {warning.removeprefix("train: ") for warning in check_dataset(tmp_path).warnings}
+    words = DenseDataConfig(train=name, words={"background": [], "box": ["thing"]})
+    assert set(warnings) <= set(prepare_dense(name, words).warnings)
 
 
 def test_one_question_about_one_picture_has_one_answer(tmp_path, write_pair):
@@ -78,8 +83,8 @@ def test_one_question_about_one_picture_has_one_answer(tmp_path, write_pair):
     write_pair(tmp_path, "c", text=["same"], shapes=[*first, *second])
     write_pair(tmp_path, "d", text=["same"], shapes=[*second, *first])
     write_pair(tmp_path, "e", colour=9, text=["the thing"], shapes=second)
-    (remark,) = ReasonSeg(tmp_path).remarks
-    assert remark == 'one question about one picture has different targets (a.json and b.json ask "the thing")'
+    (note,) = ReasonSeg(tmp_path).notes
+    assert note == 'one question about one picture has different targets (a.json and b.json ask "the thing")'
     assert any("different targets" in warning for warning in check_dataset(tmp_path).warnings)
 
 
@@ -95,7 +100,7 @@ def test_an_outlined_flag_and_another_label_are_told(tmp_path, write_pair):
     write_pair(tmp_path, "d", colour=3, shapes=[*_target(SQUARE, "car"), *_target(SQUARE, "road")])
     source = ReasonSeg(tmp_path)
     flag = "a shape labelled 'flag' encloses an area but only marks a file: it is not painted"
-    assert source.remarks == (
+    assert source.notes == (
         f"{flag} and the target is empty (a.json)",
         "the label 'pole' counts as the target (b.json)",
         f"{flag} (b.json)",
@@ -111,6 +116,6 @@ def test_an_encoding_is_told_by_file(tmp_path, write_pair):
     (tmp_path / "explanatory").mkdir()
     text = '[{"image": "a.png", "query": "x", "outputs": "a café"}]'
     (tmp_path / "explanatory" / "train.json").write_bytes(text.encode("utf-16"))
-    remarks = "\n".join(ReasonSeg(tmp_path, "train").remarks)
-    assert "not in UTF-8, and read as cp1252 (2: train.json, train/a.json)" in remarks
-    assert "in UTF-16, not in UTF-8, and read as such (explanatory/train.json)" in remarks
+    notes = "\n".join(ReasonSeg(tmp_path, "train").notes)
+    assert "not in UTF-8, and read as cp1252 (2: train.json, train/a.json)" in notes
+    assert "in UTF-16, not in UTF-8, and read as such (explanatory/train.json)" in notes

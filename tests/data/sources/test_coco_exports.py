@@ -65,7 +65,7 @@ def test_a_missing_picture_says_where_it_was_looked_for_and_what_is_near(export)
 def test_backslashes_are_slashes_with_a_word(export):
     source = CocoInstances(export("train/images/a.png", name="images\\a.png"), "train")
     assert (source.bad, source.item_id(0)) == ((), "images/a")
-    assert "backslashes" in source.remarks[0]
+    assert "backslashes" in source.notes[0]
     root = export("train/b.png", name="images\\gone.png")
     assert '"\\" was read as "/"' in CocoInstances(root, "train").bad[0].reason
     assert "leads out" in CocoInstances(export(name="..\\..\\a.png"), "train").bad[0].reason
@@ -92,7 +92,7 @@ def test_of_equal_categories_the_unused_is_dropped_with_a_word(export):
     categories = [{"id": 0, "name": "fish"}, {"id": 1, "name": "fish"}, {"id": 2, "name": "trap"}]
     source = CocoInstances(export(categories=categories), "train")
     assert (source.classes, source.item(0).labels.max()) == (("background", "fish", "trap"), 1)
-    assert source.remarks == (
+    assert source.notes == (
         "the categories 0, 1 have one name, 'fish': dropped, as no annotation has it: 0 (_annotations.coco.json)",
     )
     categories = [{"id": 1, "name": "a"}, {"id": 2, "name": "fish"}, {"id": 0, "name": "fish"}]
@@ -110,8 +110,8 @@ def test_equal_categories_that_are_both_used_are_one_class(export):
     source = CocoInstances(root, "train")
     assert source.classes == ("background", "fish", "Fish")
     assert np.bincount(source.item(0).labels.ravel()).tolist() == [HEIGHT * WIDTH - 20, 20]
-    assert any("they are one class" in remark for remark in source.remarks)
-    assert any("differ only in case" in remark for remark in source.remarks)
+    assert any("they are one class" in note for note in source.notes)
+    assert any("differ only in case" in note for note in source.notes)
 
 
 @pytest.mark.parametrize(
@@ -121,7 +121,7 @@ def test_crowds_are_counted_and_told(export, value, crowd):
     root = export(iscrowd=value)
     source = CocoInstances(root, "train")
     assert (source.item(0).labels == IGNORE).any() == crowd
-    assert any("1 of 1 annotations are crowds" in remark and "box 1" in remark for remark in source.remarks) == crowd
+    assert any("1 of 1 annotations are crowds" in note and "box 1" in note for note in source.notes) == crowd
     report = check_dataset(root)
     assert isinstance(report, DenseCheckReport)
     assert any("crowds" in warning for warning in report.warnings) == crowd
@@ -135,8 +135,8 @@ def test_a_crowd_that_is_neither_is_refused(export, value):
 def test_a_thin_part_costs_itself_alone(export):
     source = CocoInstances(export(segmentation=[SQUARE, [9, 9, 10, 10]]), "train")
     assert (source.bad, source.item(0).labels.sum()) == ((), 16)
-    assert "a part of fewer than three points is left out" in source.remarks[0]
-    assert "annotation 1, part 1" in source.remarks[0]
+    assert "a part of fewer than three points is left out" in source.notes[0]
+    assert "annotation 1, part 1" in source.notes[0]
     assert "too few points" in CocoInstances(export(segmentation=[[9, 9, 10, 10]]), "train").bad[0].reason
     junk = CocoInstances(export(segmentation=[SQUARE, ["x", 9]]), "train").bad[0].reason
     assert "cannot be read" in junk
@@ -162,4 +162,4 @@ def test_of_two_files_the_one_that_is_passed_over_is_told(export):
     source = CocoInstances(export("train/b.png", "annotations/instances_train.json", "b.png"), "train")
     assert [source.item_id(i) for i in range(len(source))] == ["b"]
     said = "this file is passed over, as annotations/instances_train.json is used (train/_annotations.coco.json)"
-    assert said in source.remarks
+    assert said in source.notes

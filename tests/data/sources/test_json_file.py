@@ -18,8 +18,8 @@ def _written(tmp_path, text, encoding):
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
 def test_utf8_is_read_without_a_word(tmp_path, encoding):
-    value, remark = read_json(_written(tmp_path, "左边的蓝色 é", encoding))
-    assert (value["text"], remark) == (["左边的蓝色 é"], "")
+    value, note = read_json(_written(tmp_path, "左边的蓝色 é", encoding))
+    assert (value["text"], note) == (["左边的蓝色 é"], "")
 
 
 @pytest.mark.parametrize(
@@ -27,16 +27,16 @@ def test_utf8_is_read_without_a_word(tmp_path, encoding):
     ["the man’s hat", "café – “crème”", "à côté de l’école", "größe der Tür", "“‘so’” 20°", "¿el niño?", 'a \\ "b" é'],
 )
 def test_western_text_in_cp1252_is_read_with_a_word(tmp_path, text):
-    value, remark = read_json(_written(tmp_path, text, "cp1252"))
+    value, note = read_json(_written(tmp_path, text, "cp1252"))
     assert value["text"] == [text]
-    assert "read as cp1252" in remark
+    assert "read as cp1252" in note
 
 
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-32"])
 def test_a_byte_order_mark_says_the_encoding(tmp_path, encoding):
-    value, remark = read_json(_written(tmp_path, "左边 é", encoding))
+    value, note = read_json(_written(tmp_path, "左边 é", encoding))
     assert value["text"] == ["左边 é"]
-    assert encoding.upper() in remark
+    assert encoding.upper() in note
 
 
 @pytest.mark.parametrize(

@@ -38,7 +38,7 @@ class DenseSplitReport:
         width: Smallest and largest width in original pixels; None without images.
         bad: What cannot be used, and why.
         digests: A path below the dataset for every different picture, by its SHA-256.
-        remarks: What is used in a way that its author may not have meant, a sentence each.
+        notes: What is used in a way that its author may not have meant, a sentence each.
     """
 
     split: str
@@ -49,14 +49,14 @@ class DenseSplitReport:
     width: tuple[int, int] | None
     bad: tuple[BadItem, ...]
     digests: dict[str, str]
-    remarks: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """The report as JSON values."""
         return {
             "split": self.split, "files": self.files, "images": self.images, "height": self.height,
             "width": self.width, "counts": self.counts.to_dict(),
-            "remarks": list(self.remarks), "bad": [{"path": item.path, "reason": item.reason} for item in self.bad],
+            "notes": list(self.notes), "bad": [{"path": item.path, "reason": item.reason} for item in self.bad],
         }  # fmt: skip
 
     def text(self) -> str:
@@ -161,7 +161,7 @@ def _check_split(source: MaskFolder | CocoInstances, progress: Progress | None) 
         width,
         tuple(sorted(bad)),
         digests,
-        source.remarks,
+        source.notes,
     )
 
 
@@ -174,7 +174,7 @@ def _warnings(reports: Sequence[DenseSplitReport]) -> tuple[str, ...]:
             found.append(f"{place}no pixel of {', '.join(report.counts.absent)}")
         if report.images and not report.counts.per_image.any():
             found.append(f"{place}every pixel is ignored")
-        found += [place + remark for remark in report.remarks]
+        found += [place + note for note in report.notes]
     for first, second in combinations(reports, 2):
         if first.counts.classes != second.counts.classes:
             found.append(f"{first.split} and {second.split} have different classes")

@@ -38,7 +38,7 @@ class PreparedDense:
         bad: What was left out, and why.
         counts: The pixels of each class.
         background: Whether class 0 is the background.
-        remarks: What is used in a way that its author may not have meant, a sentence each.
+        notes: What is usable and should be known about its files, in sentences.
     """
 
     spec: DataSpec
@@ -46,13 +46,14 @@ class PreparedDense:
     bad: tuple[BadItem, ...]
     counts: ClassCounts
     background: bool
-    remarks: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def warnings(self) -> tuple[str, ...]:
         """What is usable but probably not meant."""
         absent = ", ".join(self.counts.absent)
-        return (f"{self.spec}: no pixel of {absent}: this cannot be learned or scored here",) if absent else ()
+        none = (f"{self.spec}: no pixel of {absent}: this cannot be learned or scored here",) if absent else ()
+        return (*none, *self.notes)
 
     def to_dict(self) -> dict[str, Any]:
         """For `data.json`."""
@@ -61,7 +62,6 @@ class PreparedDense:
             "data": str(self.spec), "images": len(self.source), "ids_sha256": hashlib.sha256(ids.encode()).hexdigest(),
             "classes": list(self.source.classes), "counts": self.counts.to_dict(),
             "bad": [str(item) for item in self.bad],
-            "remarks": list(self.remarks),
         }  # fmt: skip
 
 
@@ -101,8 +101,8 @@ def prepare_dense(name: str, config: DenseDataConfig, *, max_images: int | None 
         name,
     )
     left = source if len(readable) == len(source) else DenseSubset(source, readable)
-    remarks = tuple(getattr(opened, "remarks", ()))
-    return PreparedDense(spec, left, tuple(bad), counter.counts(), background, remarks)
+    notes = tuple(getattr(opened, "notes", ()))
+    return PreparedDense(spec, left, tuple(bad), counter.counts(), background, notes)
 
 
 def prepare_dense_splits(config: DenseDataConfig, seed: int) -> tuple[PreparedDense, PreparedDense | None]:

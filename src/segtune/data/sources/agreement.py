@@ -64,7 +64,7 @@ def require_pixels(polygons: Sequence[np.ndarray], size: tuple[int, int], where:
         )  # fmt: skip
 
 
-def percent_remark(pictures: Iterable[tuple[Sequence[np.ndarray], tuple[int, int]]]) -> str:
+def percent_note(pictures: Iterable[tuple[Sequence[np.ndarray], tuple[int, int]]]) -> str:
     """What is said of a split all of whose coordinates lie in 0..100, as Label Studio writes them.
 
     Args:

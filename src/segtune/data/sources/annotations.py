@@ -35,7 +35,7 @@ class Annotation:
         shapes: The polygons, (x, y) in original pixels; may be empty (there is no such thing in the image).
         kind: What kind of thought the texts need, where the file says so; else empty.
         height, width: Of the picture that the shapes were drawn on, where the file says so; else None.
-        remarks: What is read in a way that its author may not have meant, in words for any number of files.
+        notes: What is read in a way that its author may not have meant, in words for any number of files.
     """
 
     texts: tuple[str, ...]
@@ -44,7 +44,7 @@ class Annotation:
     kind: str = ""
     height: int | None = None
     width: int | None = None
-    remarks: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 def read_annotation(path: Path, more_texts: Sequence[str] = ()) -> Annotation:
@@ -63,7 +63,7 @@ def read_annotation(path: Path, more_texts: Sequence[str] = ()) -> Annotation:
     Raises:
         DataError: If the file cannot be read or any part of it is not as expected.
     """
-    content, remark = read_json(path, _EXAMPLE)
+    content, note = read_json(path, _EXAMPLE)
     refuse_foreign(content, path, _EXAMPLE)
     if not isinstance(content, dict):
         raise DataError(
@@ -74,7 +74,7 @@ def read_annotation(path: Path, more_texts: Sequence[str] = ()) -> Annotation:
     texts = (*own, *{normal_text(text): text for text in more_texts if normal_text(text) not in said}.values())
     shapes = _shapes(content, path)
     label = require_one_target(shapes, str(path))
-    remarks = (remark, f"the label {label!r} counts as the target" if label else "", _flag_remark(shapes))
+    notes = (note, f"the label {label!r} counts as the target" if label else "", _flag_note(shapes))
     height, width = (_side(content, key, path) for key in ("imageHeight", "imageWidth"))
     return Annotation(
         texts,
@@ -83,7 +83,7 @@ def read_annotation(path: Path, more_texts: Sequence[str] = ()) -> Annotation:
         _kind(content, path),
         height,
         width,
-        tuple(filter(None, remarks)),
+        tuple(filter(None, notes)),
     )
 
 
@@ -100,9 +100,9 @@ def read_explanations(path: Path, told: list[str] | None = None) -> dict[tuple[s
     Raises:
         DataError: If the file cannot be read or is not such a list.
     """
-    entries, remark = read_json(path, _EXPLANATIONS)
-    if remark and told is not None:
-        told.append(remark)
+    entries, note = read_json(path, _EXPLANATIONS)
+    if note and told is not None:
+        told.append(note)
     keys = ("image", "query", "outputs")
     good = isinstance(entries, list) and all(
         isinstance(entry, dict) and all(isinstance(entry.get(key), str) for key in keys) for entry in entries
@@ -173,7 +173,7 @@ def _shapes(content: dict[str, Any], path: Path) -> tuple[PolygonShape, ...]:
     return tuple(read_shape(shape, f"{path}, shape {index}") for index, shape in enumerate(shapes))
 
 
-def _flag_remark(shapes: tuple[PolygonShape, ...]) -> str:
+def _flag_note(shapes: tuple[PolygonShape, ...]) -> str:
     """What is said of flags that somebody outlined; those of ReasonSeg have two points."""
     if not any(shape.is_flag and len(shape.points) > 2 for shape in shapes):
         return ""

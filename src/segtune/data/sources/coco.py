@@ -16,8 +16,8 @@ from segtune.core.records import IGNORE, LabelledImage
 from segtune.data.bad_items import BadItem, one_line
 from segtune.data.images import MAX_PIXELS, open_image, verify_image
 from segtune.data.layouts import COCO_LAYOUT, EXPORTED, coco_file
-from segtune.data.remarks import Remarks
-from segtune.data.sources.agreement import percent_remark, require_pixels, require_size
+from segtune.data.notes import Notes
+from segtune.data.sources.agreement import percent_note, require_pixels, require_size
 from segtune.data.sources.coco_file import Instance, Picture, read_coco
 from segtune.data.sources.coco_pictures import PictureFinder, spelled
 from segtune.data.sources.listing import require_below
@@ -54,7 +54,7 @@ class CocoInstances:
         classes: `background`, then the categories.
         files: Number of images in the file, good and bad, before `limit`.
         bad: What cannot be used, with the reason; paths are below `directory`.
-        remarks: What is used in a way that its author may not have meant, a sentence each.
+        notes: What is used in a way that its author may not have meant, a sentence each.
 
     Raises:
         DataError: If the file of annotations is missing, unreadable, leads out of the root or is no such file.
@@ -75,7 +75,7 @@ class CocoInstances:
         self.name, self.split, self._max_pixels = self.directory.name, split, max_pixels
         base = self.directory if root is None else Path(root).expanduser().resolve()
         path = coco_file(self.directory, split)
-        self._remarks = Remarks()
+        self._notes = Notes()
         if path is None:
             raise DataError(
                 "there is no file of COCO annotations", where=str(self.directory), expected=COCO_LAYOUT,
@@ -85,14 +85,14 @@ class CocoInstances:
         other = self.directory / split / EXPORTED
         if path != other and other.is_file():
             name = other.relative_to(self.directory).as_posix()
-            self._remarks.add(f"this file is passed over, as {path.relative_to(self.directory)} is used", name)
+            self._notes.add(f"this file is passed over, as {path.relative_to(self.directory)} is used", name)
         content = read_coco(path)
         self.classes, self.files = content.classes, len(content.pictures)
         name = path.relative_to(self.directory).as_posix()
         bad = [BadItem(name, reason) for reason in content.refused]
         self._images = self._usable(content.pictures, base, bad)[:limit]
         self.bad = tuple(sorted(bad))
-        self.remarks = (*content.remarks, *self._remarks.lines())
+        self.notes = (*content.notes, *self._notes.lines())
 
     def __len__(self) -> int:
         """Number of images."""
@@ -144,11 +144,11 @@ class CocoInstances:
                 bad.append(BadItem(shown, reason))
                 continue
             if "\\" in picture.file_name and "\\" not in path.name:
-                self._remarks.add('"file_name" has backslashes, which are read as slashes', shown)
+                self._notes.add('"file_name" has backslashes, which are read as slashes', shown)
             seen.add(stem)
             images.append(_Image(stem, path, picture))
-        if remark := percent_remark((_polygons(image.picture), image.picture.size) for image in images):
-            self._remarks.add(remark, self.split or self.name)
+        if note := percent_note((_polygons(image.picture), image.picture.size) for image in images):
+            self._notes.add(note, self.split or self.name)
         return images
 
     def _refusal(self, path: Path, picture: Picture, root: Path) -> str:

@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 
 from segtune.core.errors import DataError
 from segtune.core.records import IGNORE
-from segtune.data.remarks import Remarks
+from segtune.data.notes import Notes
 from segtune.data.sources.classes import BACKGROUND
 from segtune.data.sources.json_file import whole_number
 
@@ -25,7 +25,7 @@ def as_id(value: object) -> Id | None:
 
 
 def read_categories(
-    entries: list[Any], used: set[Id | None], path: Path, remarks: Remarks
+    entries: list[Any], used: set[Id | None], path: Path, notes: Notes
 ) -> tuple[tuple[str, ...], dict[Id, int]]:
     """The classes of a file.
 
@@ -37,7 +37,7 @@ def read_categories(
         entries: The list `categories`.
         used: The category ids of the annotations.
         path: The file, for messages.
-        remarks: Takes what is told.
+        notes: Takes what is told.
 
     Returns:
         The names of the classes, and the label of every category id.
@@ -63,7 +63,7 @@ def read_categories(
     by_name: dict[str, list[Id]] = {}
     for key, name in ordered:
         by_name.setdefault(name, []).append(key)
-    _tell_same_names(by_name, used, path, remarks)
+    _tell_same_names(by_name, used, path, notes)
     first = {name: min(keys, key=lambda key: (key not in used, keys.index(key))) for name, keys in by_name.items()}
     names = [name for key, name in ordered if key == first[name] and name.strip().casefold() != BACKGROUND]
     if not 1 <= len(names) < IGNORE:
@@ -75,7 +75,7 @@ def read_categories(
     return (BACKGROUND, *names), {key: places.get(name, 0) for key, name in ordered}
 
 
-def _tell_same_names(by_name: dict[str, list[Id]], used: set[Id | None], path: Path, remarks: Remarks) -> None:
+def _tell_same_names(by_name: dict[str, list[Id]], used: set[Id | None], path: Path, notes: Notes) -> None:
     """Says which categories have one name, and which names nearly are one."""
     folded: dict[str, str] = {}
     for name, keys in by_name.items():
@@ -84,8 +84,8 @@ def _tell_same_names(by_name: dict[str, list[Id]], used: set[Id | None], path: P
             named = ", ".join(map(str, keys))
             dropped = f"dropped, as no annotation has it: {', '.join(map(str, unused))}"
             what = dropped if 0 < len(unused) < len(keys) else "they are one class"
-            remarks.add(f"the categories {named} have one name, {name!r}: {what}", path.name)
+            notes.add(f"the categories {named} have one name, {name!r}: {what}", path.name)
         near = folded.setdefault(name.strip().casefold(), name)
         if near != name and near.strip().casefold() != BACKGROUND:
             said = f"the categories {near!r} and {name!r} are two classes whose names differ only in case or space"
-            remarks.add(said, path.name)
+            notes.add(said, path.name)

@@ -16,7 +16,7 @@ import numpy as np
 
 from segtune.core.errors import DataError
 from segtune.core.records import IGNORE
-from segtune.data.remarks import Remarks
+from segtune.data.notes import Notes
 from segtune.data.sources.coco_categories import Id, as_id, read_categories
 from segtune.data.sources.foreign import tool_of
 from segtune.data.sources.json_file import read_json, whole_number
@@ -70,13 +70,13 @@ class CocoFile:
         classes: `background`, then the categories in the order of their ids.
         pictures: In the order of the file; some of them may be refused.
         refused: What belongs to no picture, each with its reason.
-        remarks: What is used in a way that its author may not have meant, a sentence each.
+        notes: What is used in a way that its author may not have meant, a sentence each.
     """
 
     classes: tuple[str, ...]
     pictures: tuple[Picture, ...]
     refused: tuple[str, ...]
-    remarks: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 def read_coco(path: Path) -> CocoFile:
@@ -98,16 +98,16 @@ def read_coco(path: Path) -> CocoFile:
             "this is no file of COCO instances", where=str(path), expected=_EXAMPLE, found=tool or found
         )  # fmt: skip
     images, categories, annotations = (entries or [] for entries in lists)
-    remarks = Remarks()
+    notes = Notes()
     if encoding:
-        remarks.add(encoding, path.name)
+        notes.add(encoding, path.name)
     used = {as_id(entry.get("category_id")) for entry in annotations if isinstance(entry, dict)}
-    reader = _Annotations(path, *read_categories(categories, used, path, remarks), remarks)
+    reader = _Annotations(path, *read_categories(categories, used, path, notes), notes)
     reader.read_images(images)
     for index, entry in enumerate(annotations):
         reader.add(entry, index)
     reader.tell_crowds(len(annotations))
-    return CocoFile(reader.classes, tuple(reader.pictures.values()), tuple(reader.refused), remarks.lines())
+    return CocoFile(reader.classes, tuple(reader.pictures.values()), tuple(reader.refused), notes.lines())
 
 
 class _Annotations:
@@ -117,11 +117,11 @@ class _Annotations:
         path: The file.
         classes: `background`, then the categories.
         labels: The label of every category id.
-        remarks: Takes what is told.
+        notes: Takes what is told.
     """
 
-    def __init__(self, path: Path, classes: tuple[str, ...], labels: dict[Id, int], remarks: Remarks) -> None:
-        self.path, self.classes, self.labels, self.remarks = path, classes, labels, remarks
+    def __init__(self, path: Path, classes: tuple[str, ...], labels: dict[Id, int], notes: Notes) -> None:
+        self.path, self.classes, self.labels, self.notes = path, classes, labels, notes
         self.pictures: dict[Id, Picture] = {}
         self.refused: list[str] = []
         self._crowds: Counter[str] = Counter()
@@ -172,7 +172,7 @@ class _Annotations:
         """Says how many annotations are crowds, and of which category."""
         if total := self._crowds.total():
             counts = ", ".join(f"{name} {count}" for name, count in sorted(self._crowds.items()))
-            self.remarks.add(
+            self.notes.add(
                 f"{total} of {annotations} annotations are crowds (iscrowd 1), whose pixels are ignored: {counts}; "
                 "CVAT and Datumaro mark whatever is drawn with a brush so: set iscrowd to 0 if these are to be learned",
                 self.path.name,
@@ -194,7 +194,7 @@ class _Annotations:
         for index in thin if len(thin) < len(value) else ():
             validate_polygon(pairs[index], where, label="flag")  # what is left out is a part of few points, not junk
             said = "a part of fewer than three points is left out, the other parts of the annotation are used"
-            self.remarks.add(said, f"{self.path.name}, {name}, part {index}")
+            self.notes.add(said, f"{self.path.name}, {name}, part {index}")
         kept = pairs if len(thin) == len(value) else [part for part in pairs if len(part) * 2 >= _MIN_NUMBERS]
         return tuple(validate_polygon(points, where) for points in kept), None
 

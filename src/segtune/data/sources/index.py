@@ -31,7 +31,7 @@ class Index:
         images: The image of each annotation that is named.
         texts: The texts for each annotation that is named, in the order of the entries.
         explanations: Explaining answers by annotation and normalised text.
-        remark: What is said of the file's encoding; empty for UTF-8.
+        note: What is said of the file's encoding; empty for UTF-8.
     """
 
     entries: int = 0
@@ -39,7 +39,7 @@ class Index:
     images: dict[str, str] = field(default_factory=dict)
     texts: dict[str, list[str]] = field(default_factory=dict)
     explanations: dict[tuple[str, str], str] = field(default_factory=dict)
-    remark: str = ""
+    note: str = ""
 
     @property
     def used(self) -> int:
@@ -65,7 +65,7 @@ def read_index(path: Path, split: str, files: Iterable[str]) -> Index:
     Raises:
         DataError: The file cannot be read or is no list; single bad entries raise nothing.
     """
-    entries, remark = read_json(path, _EXAMPLE)
+    entries, note = read_json(path, _EXAMPLE)
     refuse_foreign(entries, path, _EXAMPLE)
     if not isinstance(entries, list):
         raise DataError(
@@ -73,7 +73,7 @@ def read_index(path: Path, split: str, files: Iterable[str]) -> Index:
             fix="correct the file, or give it another name if it is something else (it is not needed)",
         )  # fmt: skip
     names = _Names(split, files)
-    index = Index(len(entries), remark=remark)
+    index = Index(len(entries), note=note)
     for number, entry in enumerate(entries):
         try:
             _take(entry, names, index)

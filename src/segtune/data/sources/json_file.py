@@ -47,14 +47,14 @@ def read_json(path: Path, example: str = "") -> tuple[Any, str]:
         example: What such a file looks like, for the message.
 
     Returns:
-        The parsed value, and a remark on the encoding (empty for UTF-8).
+        The parsed value, and a note on the encoding (empty for UTF-8).
 
     Raises:
         DataError: If the file cannot be read, is too large, is in another encoding, is not JSON, or has an object with
             the same key twice.
     """
     raw = _read_bytes(path)
-    text, remark = _decode(raw, path)
+    text, note = _decode(raw, path)
     try:
         value = loads(text)
     except Ambiguous as error:
@@ -66,7 +66,7 @@ def read_json(path: Path, example: str = "") -> tuple[Any, str]:
         raise DataError(
             "the file is not valid JSON", where=str(path), expected=example, found=found, fix="write it again"
         ) from error
-    return value, remark
+    return value, note
 
 
 def whole_number(value: object) -> int | None:

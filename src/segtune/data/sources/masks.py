@@ -62,7 +62,7 @@ class MaskFolder:
         ignore_index: The ignored value of the files, or None.
         files: Number of names found, good and bad, before `limit`.
         bad: What cannot be used, with the reason, in the order of the paths (which are below `directory`).
-        remarks: What is used in a way that its author may not have meant, a sentence each.
+        notes: What is used in a way that its author may not have meant, a sentence each.
 
     Raises:
         DataError: If the folders or `classes.json` are missing, unreadable or lead out of the root.
@@ -91,7 +91,7 @@ class MaskFolder:
                 )  # fmt: skip
         found = find_classes(self.directory, split, base)
         self.classes, self.ignore_index = found.names, found.ignore_index
-        self.remarks = (f"{FILE} is {found.remark}",) if found.remark else ()
+        self.notes = (f"{FILE} is {found.note}",) if found.note else ()
         self._labels = _label_table(found)
         self._binary = len(found.names) == 2 and found.ignore_index != 255
         bad: list[BadItem] = []

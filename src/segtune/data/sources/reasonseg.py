@@ -21,8 +21,8 @@ from segtune.core.errors import DataError
 from segtune.core.records import Example, Group, Query
 from segtune.data.bad_items import BadItem, one_line
 from segtune.data.images import MAX_PIXELS, SUFFIXES, content_digest, open_image, verify_image
-from segtune.data.remarks import Remarks
-from segtune.data.sources.agreement import conflicting, percent_remark, require_pixels, require_size
+from segtune.data.notes import Notes
+from segtune.data.sources.agreement import conflicting, percent_note, require_pixels, require_size
 from segtune.data.sources.annotations import normal_text, read_annotation, read_explanations
 from segtune.data.sources.foreign import refuse_foreign
 from segtune.data.sources.index import Index, read_index
@@ -98,7 +98,7 @@ class ReasonSeg:
         index: What `DIR/SPLIT.json` adds; empty where there is none.
         records: The usable records, in the order of their paths.
         bad: What cannot be used, with the reason, in the order of the paths (which are below `directory`).
-        remarks: What is used in a way that its author may not have meant, a sentence each.
+        notes: What is used in a way that its author may not have meant, a sentence each.
         images_without_annotation: POSIX paths below `directory`, sorted.
 
     Raises:
@@ -127,7 +127,7 @@ class ReasonSeg:
         skip = frozenset() if split else frozenset({EXPLANATIONS.split("/")[0]})
         listing = list_files(self._place, root, skip)
         bad = [BadItem(self._below(item.path), item.reason) for item in listing.refused]
-        self._remarks = Remarks()
+        self._notes = Notes()
         explanations = self._read_explanations(root, bad)
         self.index = self._read_index(root, listing, bad)
         images = _images_by_stem(listing)
@@ -136,7 +136,7 @@ class ReasonSeg:
         kept = {id(record) for group in self._groups for record in group}
         self.records = tuple(record for record in records if id(record) in kept)
         self.bad = tuple(sorted(bad))
-        self.remarks = self._remarks.lines()
+        self.notes = self._notes.lines()
         annotated = {_stem(path) for path in (*filter(_is_json, listing.files), *self.index.images.values())}
         self.files = sum(_is_json(path) for path in listing.files)
         self.images_without_annotation = tuple(
@@ -193,8 +193,8 @@ class ReasonSeg:
             require_below(path, root)
             told: list[str] = []
             explanations = read_explanations(path, told)
-            for remark in told:
-                self._remarks.add(remark, EXPLANATIONS)
+            for note in told:
+                self._notes.add(note, EXPLANATIONS)
             return explanations
         except DataError as error:
             bad.append(BadItem(EXPLANATIONS, one_line(error)))
@@ -212,8 +212,8 @@ class ReasonSeg:
             bad.append(BadItem(path.name, one_line(error)))
             return Index()
         bad += [BadItem(path.name, reason) for reason in index.refused]
-        if index.remark:
-            self._remarks.add(index.remark, path.name)
+        if index.note:
+            self._notes.add(index.note, path.name)
         return index
 
     def _read_records(
@@ -247,8 +247,8 @@ class ReasonSeg:
                 Query(text, found.is_sentence, found.kind, self._explanation(path, image, text, explanations))
                 for text in (found.texts[:1] if first_query_only else found.texts)
             )
-            for remark in found.remarks:
-                self._remarks.add(remark, self._below(path))
+            for note in found.notes:
+                self._notes.add(note, self._below(path))
             stated = (found.height, found.width)
             records.append(Record(stem, self._place / path, image, queries, found.shapes, stated))
         return records
@@ -302,10 +302,10 @@ class ReasonSeg:
         return True
 
     def _compare(self, groups: dict[str, list[Record]], sizes: dict[str, tuple[int, int]]) -> None:
-        """Remarks on what only all annotations of a picture, or of the split, can show."""
+        """Notes on what only all annotations of a picture, or of the split, can show."""
         drawn = ((record.outlines, sizes[key]) for key, group in groups.items() for record in group)
-        if remark := percent_remark(drawn):
-            self._remarks.add(remark, self.split or self.name)
+        if note := percent_note(drawn):
+            self._notes.add(note, self.split or self.name)
         for group in groups.values():
             if len(group) < 2:
                 continue
@@ -316,7 +316,7 @@ class ReasonSeg:
             )
             for question, places in conflicting(answers):
                 shown = f'{" and ".join(places[:3])} ask "{question[:60]}"'
-                self._remarks.add("one question about one picture has different targets", shown)
+                self._notes.add("one question about one picture has different targets", shown)
 
 
 def _is_json(path: str) -> bool:

@@ -37,7 +37,7 @@ class TextClasses:
         drawn: As given.
         bad: The bad items of the source.
         files: The files that they are a share of.
-        remarks: What is said of the source and of `classes.json`.
+        notes: What is said of the source and of `classes.json`.
 
     Raises:
         ConfigError: A class other than the background has neither texts nor words, or a text stands for two classes.
@@ -47,8 +47,8 @@ class TextClasses:
         self.source, self.name, self.classes, self.drawn = source, source.name, classes.names, drawn
         self.bad: tuple[BadItem, ...] = tuple(getattr(source, "bad", ()))
         self.files = int(getattr(source, "files", len(source)))
-        own = (f"{FILE} is {classes.remark}",) if classes.remark else ()
-        self.remarks: tuple[str, ...] = (*own, *getattr(source, "remarks", ()))
+        own = (f"{FILE} is {classes.note}",) if classes.note else ()
+        self.notes: tuple[str, ...] = (*own, *getattr(source, "notes", ()))
         _require_said(classes, source.name)
         self._texts = _by_text(classes)
         self._patterns = [

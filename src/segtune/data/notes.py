@@ -1,7 +1,7 @@
 """What a source could use but tells: one sentence for each kind of thing, with the files that it concerns.
 
-A bad item is left out; a remark is on something that is used in a way that its author may not have meant. `data check`
-shows remarks as warnings, and a run says them before it begins, so that both know the same.
+A bad item is left out; a note is on something that is used in a way that its author may not have meant. `data check`
+shows notes as warnings, and a run says them before it begins, so that both know the same.
 """
 
 from __future__ import annotations
@@ -9,8 +9,8 @@ from __future__ import annotations
 _SHOWN = 3
 
 
-class Remarks:
-    """Collects remarks by what they say, in the order in which they first come."""
+class Notes:
+    """Collects notes by what they say, in the order in which they first come."""
 
     def __init__(self) -> None:
         self._found: dict[str, dict[str, None]] = {}
