@@ -24,7 +24,8 @@ from segtune.data.images import content_digest
 from segtune.data.layouts import TEXT_LAYOUT, find_splits, recognise
 from segtune.data.sources.annotations import normal_text
 from segtune.data.sources.foreign import no_dataset
-from segtune.data.sources.reasonseg import ReasonSeg, Record
+from segtune.data.sources.reasonseg import ReasonSeg
+from segtune.data.sources.record import Record
 from segtune.data.spec import DataSpec, describe_directory
 
 Progress = Callable[[str, int, int], None]

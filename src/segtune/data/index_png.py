@@ -39,7 +39,7 @@ def read_index_png(path: str | Path, max_pixels: int = MAX_PIXELS) -> np.ndarray
     path = Path(path)
     with opened(path, max_pixels) as image:
         depth, colour = _require_index(path)
-        _require_undamaged(path)
+        require_sums(path.read_bytes(), str(path))
         values = np.array(displayed(image, path)).astype(np.uint8)
     # Pillow spreads the levels of grey PNGs of 2 and 4 bits over 0..255; palettes and single bits stay as they are
     scale = 255 // (2**depth - 1) if colour == _GREY and depth in (2, 4) else 1
@@ -65,20 +65,26 @@ def verify_index_png(path: str | Path, max_pixels: int = MAX_PIXELS) -> tuple[in
     return size
 
 
-def _require_undamaged(path: Path) -> None:
+def require_sums(raw: bytes, where: str) -> None:
     """Refuses a PNG with a chunk of pixels that is not what was written.
 
     Pillow stops decoding when it has all pixels and never compares the sums, so a damaged byte would become another
     class in silence.
+
+    Args:
+        raw: The bytes of a PNG.
+        where: The file, for the message.
+
+    Raises:
+        DataError: A checksum is wrong.
     """
-    raw = path.read_bytes()
     place = len(_SIGNATURE)
     while place + 8 <= len(raw):
         length, kind = int.from_bytes(raw[place : place + 4]), raw[place + 4 : place + 8]
         end = place + 8 + length
         if kind in _CHUNKS and zlib.crc32(raw[place + 4 : end]) != int.from_bytes(raw[end : end + 4]):
             raise DataError(
-                "the mask is damaged", where=str(path), expected="the bytes that were written",
+                "the mask is damaged", where=where, expected="the bytes that were written",
                 found=f"a chunk {kind.decode()} with a wrong checksum", fix="copy or export the file again",
             )  # fmt: skip
         if kind == b"IEND":

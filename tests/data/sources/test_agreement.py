@@ -83,6 +83,8 @@ def test_one_question_about_one_picture_has_one_answer(tmp_path, write_pair):
     write_pair(tmp_path, "c", text=["same"], shapes=[*first, *second])
     write_pair(tmp_path, "d", text=["same"], shapes=[*second, *first])
     write_pair(tmp_path, "e", colour=9, text=["the thing"], shapes=second)
+    box = [{"label": "target", "points": [[2, 2], [9, 9]], "shape_type": "rectangle"}]
+    write_pair(tmp_path, "f", text=["only here"], shapes=box)  # other points, the same pixels
     (note,) = ReasonSeg(tmp_path).notes
     assert note == 'one question about one picture has different targets (a.json and b.json ask "the thing")'
     assert any("different targets" in warning for warning in check_dataset(tmp_path).warnings)

@@ -1,7 +1,14 @@
 from __future__ import annotations
 
+import base64
+import io
+import json
+
+import cv2
 import numpy as np
 import pytest
+from PIL import Image
+from tests.external import shared_data
 
 from segtune.core.errors import DataError
 from segtune.data.sources.shapes import read_shape, require_one_target
@@ -19,7 +26,7 @@ def test_what_encloses_no_area_is_refused_by_name(kind):
     assert caught.value.where == "a.json, shape 2"
 
 
-@pytest.mark.parametrize(("kind", "said"), [("mask", "AI mask"), ("cube", '"cube"'), (3, "3"), ([], r"\[\]")])
+@pytest.mark.parametrize(("kind", "said"), [("cube", '"cube"'), (3, "3"), ([], r"\[\]")])
 def test_what_is_not_read_is_named(kind, said):
     with pytest.raises(DataError, match=said):
         read_shape(_shape(kind, [[1, 1], [9, 9]]), "a.json")
@@ -72,3 +79,82 @@ def test_one_file_holds_one_target():
         with pytest.raises(DataError, match="several labels") as caught:
             require_one_target(shapes(*labels, "ignore"), "a.json")
         assert caught.value.found == ", ".join(sorted(labels))
+
+
+def _masked(mask, corners, mode="L"):
+    file = io.BytesIO()
+    Image.fromarray(np.asarray(mask, np.uint8)).convert(mode).save(file, "PNG")
+    return {**_shape("mask", corners), "mask": base64.b64encode(file.getvalue()).decode()}
+
+
+DOT = np.array([[0, 1, 1], [1, 0, 1]])
+
+
+@pytest.mark.parametrize(("left", "top"), [(3, 4), (3.7, 4.9), (14, 11), (-2, -1), (-9, 2), (40, 40)])
+def test_a_mask_is_painted_where_its_box_lies(left, top):
+    shape = read_shape(_masked(DOT, [[left, top], [left + 2, top + 1]]), "a.json")
+    expected = np.zeros((40 + 12 + 10, 60 + 16 + 10), np.uint8)
+    x, y = 20 + int(left), 20 + int(top)
+    expected[y : y + 2, x : x + 3] = DOT
+    np.testing.assert_array_equal(paint_target([shape], (12, 16)), expected[20:32, 20:36])
+
+
+def test_masks_and_polygons_are_painted_by_their_size():
+    polygon = read_shape(_shape("polygon", [[0, 0], [9, 0], [9, 9], [0, 9]], "ignore"), "a.json")
+    mask = read_shape(_masked(DOT, [[2, 2], [4, 3]]), "a.json")
+    for shapes in ([polygon, mask], [mask, polygon]):
+        target = paint_target(shapes, (12, 16))
+        assert [(target == value).sum() for value in (0, 1, 255)] == [92, 4, 96]
+
+
+@pytest.mark.parametrize(
+    ("shape", "said"),
+    [
+        (_shape("mask", [[1, 1], [3, 2]]), "PNG of a mask cannot be read"),
+        ({**_shape("mask", [[1, 1], [3, 2]]), "mask": "not base 64"}, "PNG of a mask cannot be read"),
+        ({**_shape("mask", [[1, 1], [3, 2]]), "mask": base64.b64encode(b"GIF89a").decode()}, "cannot be read"),
+        ({**_shape("mask", [[1, 1], [3, 2]]), "mask": 5}, "PNG of a mask cannot be read"),
+        (_masked(DOT, [[1, 1], [4, 2]]), "does not fill its box"),
+        (_masked(DOT, [[3, 2], [1, 1]]), "does not fill its box"),
+        (_masked(DOT, [[1, 1], [3, 2]], "RGB"), "does not fill its box"),
+        (_masked(DOT, [[1, 1]]), "a mask has not two points"),
+    ],
+)
+def test_masks_that_are_none_are_refused(shape, said):
+    with pytest.raises(DataError, match=said):
+        read_shape(shape, "a.json")
+
+
+def test_no_damaged_mask_is_read():
+    shape = _masked(np.random.default_rng(0).integers(0, 2, (30, 40)), [[0, 0], [39, 29]])
+    raw, whole = base64.b64decode(shape["mask"]), read_shape(shape, "a.json").mask
+    for place in range(8, len(raw)):
+        damaged = base64.b64encode(raw[:place] + bytes([raw[place] ^ 8]) + raw[place + 1 :]).decode()
+        try:
+            found = read_shape({**shape, "mask": damaged}, "a.json").mask
+        except DataError:
+            continue
+        np.testing.assert_array_equal(found, whole)
+
+
+@pytest.mark.external
+def test_masks_of_labelme_are_the_truth():
+    """Every label of real files alone: what a file with one target and this label holds."""
+    folder, seen = shared_data("exports") / "labelme-json", set()
+    for path in sorted(folder.glob("*.json")):
+        content = json.loads(path.read_text())
+        size = (content["imageHeight"], content["imageWidth"])
+        for label in {shape["label"] for shape in content["shapes"]}:
+            own = [shape for shape in content["shapes"] if shape["label"] == label]
+            found = paint_target([read_shape({**s, "label": "target"}, str(path)) for s in own], size) == 1
+            truth = np.array(Image.open(folder.parent / "truth" / "mixed" / path.stem / f"{label}.png")) != 0
+            kinds = {shape["shape_type"] for shape in own}
+            if kinds == {"mask"}:
+                np.testing.assert_array_equal(found, truth)
+            near = cv2.dilate(truth.astype(np.uint8), np.ones((5, 5), np.uint8)) != 0
+            inner = cv2.erode(truth.astype(np.uint8), np.ones((5, 5), np.uint8)) != 0
+            if "polygon" not in kinds:  # polygons have spikes of no width, of which the protocol paints the outline
+                assert not (found & ~near).any(), (path.stem, label)
+            assert not (inner & ~found).any(), (path.stem, label)
+            seen |= kinds
+    assert seen == {"polygon", "rectangle", "circle", "mask"}

@@ -12,10 +12,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-
-import numpy as np
 
 from segtune.core.errors import DataError
 from segtune.core.records import Example, Group, Query
@@ -28,52 +25,10 @@ from segtune.data.sources.foreign import refuse_foreign
 from segtune.data.sources.index import Index, read_index
 from segtune.data.sources.json_file import read_json
 from segtune.data.sources.listing import Listing, list_files, require_below
-from segtune.ops.masks import PolygonShape, paint_target
+from segtune.data.sources.record import Record
 
 EXPLANATIONS = "explanatory/train.json"
 """Where the explaining answers lie, below the dataset's directory."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Record:
-    """One annotation file and its image.
-
-    Attributes:
-        id: POSIX path below the split, without suffix.
-        annotation: The JSON file.
-        image: The image file.
-        queries: The questions, in the order of the file; all ask for the same target.
-        shapes: The polygons of the target, (x, y) in original pixels.
-        stated: (h, w) of the picture that the file names; None for a side that it does not name.
-    """
-
-    id: str
-    annotation: Path
-    image: Path
-    queries: tuple[Query, ...]
-    shapes: tuple[PolygonShape, ...]
-    stated: tuple[int | None, int | None] = (None, None)
-
-    def target(self, size: tuple[int, int]) -> np.ndarray:
-        """Paints the target by the rule of the protocol.
-
-        Args:
-            size: `(h, w)` of the image in original pixels.
-
-        Returns:
-            uint8 `[h, w]`: 0 background, 1 target, 255 ignore.
-        """
-        return paint_target(self.shapes, size)
-
-    @property
-    def outlines(self) -> list[np.ndarray]:
-        """The points of the shapes that are painted, float64 `[n, 2]` each."""
-        return [shape.points for shape in self.shapes if not shape.is_flag]
-
-    @property
-    def answer(self) -> frozenset[tuple[int, bytes]]:
-        """What the target is compared by: values and points of the shapes that are painted, in any order."""
-        return frozenset((shape.value, shape.points.tobytes()) for shape in self.shapes if not shape.is_flag)
 
 
 class ReasonSeg:
@@ -306,17 +261,16 @@ class ReasonSeg:
         drawn = ((record.outlines, sizes[key]) for key, group in groups.items() for record in group)
         if note := percent_note(drawn):
             self._notes.add(note, self.split or self.name)
-        for group in groups.values():
-            if len(group) < 2:
+        for key, group in groups.items():
+            answers = [(normal_text(q.text), record) for record in group for q in record.queries]
+            if not any(True for _ in conflicting((text, record.id, record.answer) for text, record in answers)):
                 continue
-            answers = (
-                (normal_text(query.text), record.annotation.relative_to(self.directory).as_posix(), record.answer)
-                for record in group
-                for query in record.queries
-            )
-            for question, places in conflicting(answers):
-                shown = f'{" and ".join(places[:3])} ask "{question[:60]}"'
-                self._notes.add("one question about one picture has different targets", shown)
+            painted = {record.id: record.target(sizes[key]).tobytes() for record in group}
+            for question, ids in conflicting((text, record.id, painted[record.id]) for text, record in answers):
+                places = [record.annotation for record in group if record.id in ids][:3]
+                named = " and ".join(place.relative_to(self.directory).as_posix() for place in places)
+                said = f'{named} ask "{question[:60]}"'
+                self._notes.add("one question about one picture has different targets", said)
 
 
 def _is_json(path: str) -> bool:

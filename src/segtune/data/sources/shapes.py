@@ -1,24 +1,29 @@
 """The shapes of an annotation file: which of them enclose an area, and what their labels mean.
 
 LabelMe writes polygons, rectangles, circles, lines, points and masks into one list, told apart by `shape_type`. What
-encloses an area becomes a polygon; anything else is refused by its name, never filled.
+encloses an area becomes a polygon or stays a mask; anything else is refused by its name, never filled.
 """
 
 from __future__ import annotations
 
+import base64
+import io
 import json
 import math
 from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from segtune.core.errors import DataError
+from segtune.data.images import MAX_PIXELS
+from segtune.data.index_png import require_sums
 from segtune.ops.masks import MAX_COORDINATE, PolygonShape, validate_polygon
 
 POLYGON = "polygon"
 _WITHOUT_AREA = ("linestrip", "line", "point", "points")  # a tuple: what a file holds need not be hashable
-_READ = "polygon, rectangle or circle"
+_READ = "polygon, rectangle, circle or mask"
 _CHORD = 0.05
 """How far the polygon that stands for a circle may lie inside it, in pixels."""
 
@@ -32,8 +37,8 @@ def read_shape(shape: Any, where: str) -> PolygonShape:
 
     Returns:
         The shape as a polygon, points (x, y) in original pixels. A rectangle has its four corners; a circle (centre,
-        point on the rim) as many corners as it takes to be right within a twentieth of a pixel. Of a `flag` the points
-        stay as they are.
+        point on the rim) as many corners as it takes to be right within a twentieth of a pixel. A mask (LabelMe's AI
+        mask: first and last pixel of its box, and a PNG) stays one. Of a `flag` the points stay as they are.
 
     Raises:
         DataError: It has no label, its points are not as they should be, or it encloses no area.
@@ -53,6 +58,9 @@ def read_shape(shape: Any, where: str) -> PolygonShape:
     if kind in ("rectangle", "circle"):
         corners = _rectangle if kind == "rectangle" else _circle
         return PolygonShape(label, corners(_two_points(shape.get("points"), kind, where)))
+    if kind == "mask":
+        box = _two_points(shape.get("points"), kind, where)
+        return PolygonShape(label, box, _mask(shape.get("mask"), box, where))
     raise _refused_kind(kind, label, where)
 
 
@@ -95,10 +103,10 @@ def shown(content: dict[str, Any], key: str) -> str:
 
 
 def _two_points(points: object, kind: str, where: str) -> np.ndarray:
-    """float64 `[2, 2]`: the two corners of a rectangle, or centre and rim of a circle."""
+    """float64 `[2, 2]`: the two corners of a rectangle or of the box of a mask, or centre and rim of a circle."""
     pairs = validate_polygon(points, where, label="flag")  # any number of points, each a place in an image
     if len(pairs) != 2:
-        said = "two opposite corners" if kind == "rectangle" else "the centre and a point on the rim"
+        said = "the centre and a point on the rim" if kind == "circle" else "two opposite corners"
         raise DataError(f"a {kind} has not two points", where=where, expected=said, found=f"{len(pairs)} points")
     return pairs
 
@@ -118,14 +126,35 @@ def _circle(pairs: np.ndarray) -> np.ndarray:
     )
 
 
+def _mask(value: object, corners: np.ndarray, where: str) -> np.ndarray:
+    """Bool `[h, w]` of the PNG of a mask, which must fill its box."""
+    (x0, y0), (x1, y1) = np.trunc(corners).astype(np.int64).tolist()
+    try:
+        raw = base64.b64decode(value if isinstance(value, str) else b"", validate=True)
+        with Image.open(io.BytesIO(raw), formats=("PNG",)) as image:
+            size, mode = image.size, image.mode
+            if size == (x1 - x0 + 1, y1 - y0 + 1) and mode in ("1", "L") and size[0] * size[1] <= MAX_PIXELS:
+                require_sums(raw, where)
+                return np.array(image) != 0
+    except DataError:
+        raise
+    except Exception as error:  # decoders raise nearly anything on damaged bytes
+        raise DataError(
+            "the PNG of a mask cannot be read", where=where, expected='"mask": a PNG in base64, as LabelMe writes it',
+            found=str(value)[:60] if value else "none", fix="draw the shape again, or remove it",
+        ) from error  # fmt: skip
+    raise DataError(
+        "the PNG of a mask does not fill its box", where=where,
+        expected=f"grey, {x1 - x0 + 1} x {y1 - y0 + 1} pixels (from ({x0}, {y0}) to ({x1}, {y1}))",
+        found=f"{mode}, {size[0]} x {size[1]}", fix="draw the shape again, or remove it",
+    )  # fmt: skip
+
+
 def _refused_kind(kind: object, label: str, where: str) -> DataError:
     """The refusal of a kind of shape that is not read."""
     if kind in _WITHOUT_AREA:
         message = f'a shape of the type "{kind}" encloses no area'
         fix = "outline the thing with a polygon, or remove this shape"
-    elif kind == "mask":
-        message = 'a shape of LabelMe\'s type "mask" (AI mask) is not read'
-        fix = "draw it as a polygon (in LabelMe: create AI-Polygon), or remove this shape"
     else:
         message = f"a shape has a type that is not known: {json.dumps(kind, ensure_ascii=False)[:40]}"
         fix = 'set "shape_type" to "polygon" if its points outline the thing, or remove this shape'
