@@ -95,15 +95,16 @@ def usable(source: Source | DenseSource, max_bad_fraction: float = 0.1, where: s
     if len(bad) > _SHOWN_BAD_ITEMS:
         listed += f"\n    ... and {len(bad) - _SHOWN_BAD_ITEMS} more"
     if not len(source):
+        kind = getattr(source, "kind", "reasonseg")
         message, fix = no_dataset(
-            getattr(source, "directory", None),
+            None if kind in DENSE_KINDS else getattr(source, "directory", None),
             "the dataset holds nothing that can be used",
             "correct these files; `segtune data check DIR` lists every one",
         )
         raise DataError(
             message,
             where=where,
-            expected=LAYOUTS[getattr(source, "kind", "reasonseg")],
+            expected=LAYOUTS[kind],
             found=f"{files} {what}, {len(bad)} bad items{listed}",
             fix=fix,
         )

@@ -12,6 +12,7 @@ from segtune.core.errors import DataError
 from segtune.core.records import IGNORE
 from segtune.data.check import check_dataset
 from segtune.data.dense.check import DenseCheckReport
+from segtune.data.open import usable
 from segtune.data.sources.coco import CocoInstances
 from segtune.data.sources.coco_categories import as_id
 
@@ -163,3 +164,12 @@ def test_of_two_files_the_one_that_is_passed_over_is_told(export):
     assert [source.item_id(i) for i in range(len(source))] == ["b"]
     said = "this file is passed over, as annotations/instances_train.json is used (train/_annotations.coco.json)"
     assert said in source.notes
+
+
+def test_a_dataset_without_its_pictures_is_not_called_another_tools(export):
+    root = export("elsewhere/b.png", "annotations/instances_train.json")
+    with pytest.raises(DataError, match="holds nothing that can be used") as caught:
+        check_dataset(root)
+    assert "found no such file in train/" in str(caught.value)
+    with pytest.raises(DataError, match="holds nothing that can be used"):
+        usable(CocoInstances(root, "train"))

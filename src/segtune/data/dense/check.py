@@ -15,7 +15,6 @@ from segtune.data.dense.balance import ClassCounts, Counter
 from segtune.data.images import content_digest
 from segtune.data.layouts import LAYOUTS
 from segtune.data.sources.coco import CocoInstances
-from segtune.data.sources.foreign import no_dataset
 from segtune.data.sources.masks import MaskFolder
 from segtune.data.spec import DataSpec
 
@@ -121,13 +120,10 @@ def check_dense(
     reports = tuple(_check_split(kind(spec.location, name, root=root), progress) for name in splits)
     if not any(report.images for report in reports):
         bad = [item for report in reports for item in report.bad]
-        message, fix = no_dataset(
-            spec.directory, "the directory holds nothing that can be used", "bring the files into this layout"
-        )
         raise DataError(
-            message, where=spec.location, expected=LAYOUTS[spec.kind],
+            "the directory holds nothing that can be used", where=spec.location, expected=LAYOUTS[spec.kind],
             found=f"{len(bad)} bad items" + "".join(f"\n    {item}" for item in bad[:10]),
-            fix=fix,
+            fix="bring the files into this layout",
         )  # fmt: skip
     return DenseCheckReport(spec.location, spec.kind, reports, _warnings(reports))
 

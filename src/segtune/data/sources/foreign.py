@@ -133,7 +133,7 @@ def no_dataset(directory: Path | None, message: str, fix: str) -> tuple[str, str
     """The message and the advice of an error that says that a directory is no dataset.
 
     Args:
-        directory: What was named; None for a stream.
+        directory: What was named; None where its layout is known, and it is the files that are wrong.
         message: What is said where no tool is known.
         fix: Likewise.
 
