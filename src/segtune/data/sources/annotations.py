@@ -1,8 +1,9 @@
 """The annotation file of ReasonSeg: one JSON with the texts asked about an image and the polygons of the answer.
 
-Keys: `text` (a list of texts, or one), `is_sentence` (true for sentences, false for phrases), `shapes` (polygons with
-`label` and `points`, x before y, in original pixels as displayed) and, not in the original, `kind`. Other keys are
-passed over. Everything is validated here, so that what comes out can be painted without a further look.
+Keys: `text` (a list of texts, or one), `is_sentence` (true for sentences, false for phrases), `shapes` (`label`,
+`points` with x before y in original pixels as displayed, and LabelMe's `shape_type`, see `shapes.py`), LabelMe's
+`imageHeight` and `imageWidth`, and, not in the original, `kind`. Other keys are passed over. Everything is validated
+here, so that what comes out can be painted without a further look.
 """
 
 from __future__ import annotations
