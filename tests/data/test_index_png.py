@@ -83,3 +83,18 @@ def test_a_mask_cut_short_is_refused(tmp_path):
     (tmp_path / "m.png").write_bytes((tmp_path / "m.png").read_bytes()[:600])
     with pytest.raises(DataError, match="damaged or cut short"):
         verify_index_png(tmp_path / "m.png")
+
+
+def test_a_damaged_byte_never_becomes_another_class(tmp_path):
+    """Pillow stops at the last pixel and compares no sums: bytes near the end would change labels in silence."""
+    values = np.random.default_rng(0).integers(0, 4, (40, 40), np.uint8)
+    path = tmp_path / "a.png"
+    Image.fromarray(values).save(path)
+    raw = path.read_bytes()
+    start, end = raw.index(b"IDAT") + 4, raw.index(b"IEND") - 4
+    for place in (*range(start, end, 7), *range(end - 60, end)):
+        path.write_bytes(raw[:place] + bytes([raw[place] ^ 32]) + raw[place + 1 :])
+        with pytest.raises(DataError, match=r"damaged|not an image"):
+            read_index_png(path)
+    path.write_bytes(raw + b"more")
+    np.testing.assert_array_equal(read_index_png(path), values)

@@ -86,3 +86,19 @@ def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
     (tmp_path / "image.jsonl").write_bytes(b"\xff\xd8\xff\xe0")
     with pytest.raises(DataError, match=r"image\.jsonl"):
         read_predictions(tmp_path / "image.jsonl")
+
+
+MASK = '{"size": [2, 3], "counts": "6"}'
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        '{"id": "x#0", "masks": [], "id": "y#0"}',
+        f'{{"id": "x#0", "masks": [{MASK}], "masks": []}}',
+        f'{{"id": "x#0", "masks": [{MASK}], "scores": [{"9" * 310}]}}',
+    ],
+)
+def test_a_line_that_says_two_things_or_a_number_beyond_bounds_is_refused(line: str) -> None:
+    with pytest.raises(DataError, match="not a prediction"):
+        parse_prediction(line, "here")

@@ -35,6 +35,13 @@ def test_pixel_scores_are_those_of_sklearn() -> None:
     assert state.compute() == pytest.approx(expected, abs=1e-12)
 
 
+def test_without_any_mask_the_reason_is_that_and_not_missing_logits() -> None:
+    state = AurocState()
+    state.update_without_mask(count_pixels(np.zeros((2, 2), bool), np.eye(2, dtype=np.uint8)))
+    assert state.compute() is None
+    assert state.undefined == "no query was answered with a mask"
+
+
 def test_undefined_pixel_scores_are_none() -> None:
     assert set(PixelState().compute().values()) == {None}
     nothing_predicted = PixelState(fn=5, tn=5).compute()

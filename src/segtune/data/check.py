@@ -26,7 +26,9 @@ from segtune.data.layouts import TEXT_LAYOUT, find_splits, recognise
 from segtune.data.picture_notes import NotesOfMany
 from segtune.data.shared import shared_pictures, sharing_told
 from segtune.data.sources.annotations import normal_text
-from segtune.data.sources.reasonseg import ReasonSeg, Record
+from segtune.data.sources.foreign import no_dataset
+from segtune.data.sources.reasonseg import ReasonSeg
+from segtune.data.sources.record import Record
 from segtune.data.spec import DataSpec, describe_directory
 
 Progress = Callable[[str, int, int], None]
@@ -80,12 +82,15 @@ def check_dataset(
     reports = tuple(report for report, _ in found)
     if not any(report.records for report in reports):
         bad = [item for report in reports for item in report.bad]
+        message, fix = no_dataset(
+            directory, "the directory holds nothing that can be used", "bring the files into this layout"
+        )
         raise DataError(
-            "the directory holds nothing that can be used",
+            message,
             where=str(directory),
             expected=TEXT_LAYOUT,
             found=describe_directory(directory) + "".join(f"\n    {item}" for item in bad[:10]),
-            fix="bring the files into this layout",
+            fix=fix,
         )
     shared = _shared(names, [contents for _, contents in found])
     return CheckReport(str(directory), spec.kind, reports, shared, _warnings(reports, shared))

@@ -10,6 +10,7 @@ from segtune.core.records import DenseSource, Source
 from segtune.data.bad_items import BadItem
 from segtune.data.config import USUAL_IMAGES, ImageConfig
 from segtune.data.layouts import LAYOUTS, TEXT_LAYOUT, find_splits
+from segtune.data.sources.foreign import no_dataset
 from segtune.data.sources.reasonseg import ReasonSeg
 from segtune.data.sources.synthetic.drawn_directory import drawn_otherwise
 from segtune.data.sources.synthetic.stream import AttributeStream
@@ -97,12 +98,18 @@ def usable(source: Source | DenseSource, max_bad_fraction: float = 0.1, where: s
     if len(bad) > _SHOWN_BAD_ITEMS:
         listed += f"\n    ... and {len(bad) - _SHOWN_BAD_ITEMS} more"
     if not len(source):
-        raise DataError(
+        kind = getattr(source, "kind", "reasonseg")
+        message, fix = no_dataset(
+            None if kind in DENSE_KINDS else getattr(source, "directory", None),
             "the dataset holds nothing that can be used",
+            "correct these files; `segtune data check DIR` lists every one",
+        )
+        raise DataError(
+            message,
             where=where,
-            expected=LAYOUTS[getattr(source, "kind", "reasonseg")],
+            expected=LAYOUTS[kind],
             found=f"{files} {what}, {len(bad)} bad items{listed}",
-            fix="correct these files; `segtune data check DIR` lists every one",
+            fix=fix,
         )
     raise DataError(
         "too much of the dataset cannot be used",

@@ -25,6 +25,7 @@ from segtune.data.layouts import (
     lies_in,
     recognise,
 )
+from segtune.data.sources.foreign import no_dataset
 
 DENSE_KINDS = ("masks", "coco")
 """The kinds that give every pixel a class and ask nothing in words."""
@@ -100,13 +101,12 @@ class DataSpec:
         kind = kind or _recognise(directory)
         splits = find_splits(directory, kind)
         if kind in DENSE_KINDS and not splits and not lies_in(directory, kind):
-            raise DataError(
+            message, fix = no_dataset(
+                directory,
                 f"this is no dataset of the kind {kind!r}",
-                where=text,
-                expected=LAYOUTS[kind],
-                found=describe_directory(directory),
-                fix="bring the files into this layout, or name another kind",
+                "bring the files into this layout, or name another kind",
             )
+            raise DataError(message, where=text, expected=LAYOUTS[kind], found=describe_directory(directory), fix=fix)
         return cls(kind, str(directory), _choose_split(directory, splits, split, default_split))
 
 
@@ -193,12 +193,17 @@ def _recognise(directory: Path) -> str:
     """The kind of a bare directory, by what lies in it."""
     if kind := recognise(directory):
         return kind
-    raise DataError(
+    message, fix = no_dataset(
+        directory,
         "the layout of this directory is not recognised",
+        "name the kind of the dataset in front (KIND:DIR), or the directory that holds these files",
+    )
+    raise DataError(
+        message,
         where=str(directory),
         expected=f"{TEXT_LAYOUT}\n  or{MASKS_LAYOUT}\n  or{COCO_LAYOUT}",
         found=describe_directory(directory),
-        fix="name the kind of the dataset in front (KIND:DIR), or the directory that holds these files",
+        fix=fix,
     )
 
 

@@ -8,13 +8,13 @@ them; `mask` those of the binary foreground. Each is null from a model without t
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from segtune.core import strict_json
 from segtune.core.errors import DataError
 from segtune.core.files import write_jsonl
 from segtune.ops.rle import Rle, rle_decode, rle_encode
@@ -107,7 +107,7 @@ def parse_dense_prediction(line: str, where: str) -> PredictedImage:
         DataError: It is no prediction.
     """
     try:
-        values = json.loads(line)
+        values = strict_json.loads(line)
         height, width = values["size"]
         classes, mask = values["classes"], values["mask"]
         fits = isinstance(values["id"], str) and all(one is None or isinstance(one, dict) for one in (classes, mask))

@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from segtune.core import strict_json
 from segtune.core.errors import DataError
 from segtune.core.regular import open_regular
 from segtune.ops.masks import union_masks
@@ -139,7 +140,7 @@ def parse_prediction(line: str, where: str) -> PredictedMasks:
         DataError: If it is no prediction.
     """
     try:
-        values = json.loads(line)
+        values = strict_json.loads(line)
     except (ValueError, RecursionError) as error:
         raise _not_a_prediction(where, f"no JSON ({error})") from error
     if not isinstance(values, dict) or not isinstance(values.get("id"), str) or not values["id"]:

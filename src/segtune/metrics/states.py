@@ -206,7 +206,9 @@ class AurocState:
     @property
     def undefined(self) -> str:
         """Why there is no value; empty where there is one."""
-        if self.binary or not self.scored:
+        if not self.binary and not self.scored:
+            return "no query was answered with a mask"
+        if self.binary:
             return f"{self.binary} of {self.binary + self.scored} predicted masks came without logits"
         if not self.positives.any() or not self.negatives.any():
             return "all pixels belong to one class"

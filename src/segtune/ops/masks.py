@@ -41,15 +41,17 @@ MAX_COORDINATE = 1e6
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PolygonShape:
-    """One annotated polygon.
+    """One annotated polygon, or a mask in a box.
 
     Attributes:
         label: `target`, a word with `ignore` in it, or `flag` (which is never painted); case does not matter.
-        points: float64 `[n, 2]`, (x, y) in original pixels.
+        points: float64 `[n, 2]`, (x, y) in original pixels; of a mask the first and the last pixel of its box.
+        mask: bool `[h, w]` whose upper left pixel is the first of the box; None for a polygon.
     """
 
     label: str
     points: np.ndarray
+    mask: np.ndarray | None = None
 
     @property
     def is_flag(self) -> bool:
@@ -114,7 +116,7 @@ def paint_target(shapes: Sequence[PolygonShape], size: tuple[int, int]) -> np.nd
     falling order of the area that they cover on this canvas, so that small ones stay visible; of equal areas the later
     shape is painted first. Shapes labelled `flag` are skipped; a label with `ignore` in it paints `IGNORE`, any other
     label 1. What lies outside the canvas is cut off by OpenCV as in the reference; its cut can move an edge by a pixel
-    or so, and can leave a rim one pixel wide along the border.
+    or so, and can leave a rim one pixel wide along the border. A mask is painted pixel by pixel.
 
     Args:
         shapes: The polygons of one target.
@@ -127,15 +129,52 @@ def paint_target(shapes: Sequence[PolygonShape], size: tuple[int, int]) -> np.nd
         DataError: If a polygon is not one (see `validate_polygon`).
     """
     painted = [shape for shape in shapes if not shape.is_flag]
-    outlines = [
-        np.trunc(validate_polygon(shape.points, f"shape {index}", label=shape.label)).astype(np.int32)
-        for index, shape in enumerate(painted)
-    ]
-    areas = [_painted_area(outline, size) for outline in outlines] if len(outlines) > 1 else [0] * len(outlines)
+    areas = [_Area.of(shape, f"shape {index}", size) for index, shape in enumerate(painted)]
+    counts = [area.pixels(size) for area in areas] if len(areas) > 1 else [0] * len(areas)
     canvas = np.zeros(size, np.uint8)
-    for index in sorted(range(len(painted)), key=lambda i: (areas[i], i), reverse=True):
-        _paint(canvas, outlines[index], painted[index].value)
+    for index in sorted(range(len(painted)), key=lambda i: (counts[i], i), reverse=True):
+        areas[index].paint(canvas, painted[index].value)
     return canvas
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Area:
+    """What one shape covers.
+
+    Attributes:
+        outline: int32 `[n, 2]` of a polygon, else None.
+        mask: bool `[h, w]` of a mask, cut to the canvas, else None.
+        place: (x, y) of its upper left pixel on the canvas.
+    """
+
+    outline: np.ndarray | None
+    mask: np.ndarray | None = None
+    place: tuple[int, int] = (0, 0)
+
+    @classmethod
+    def of(cls, shape: PolygonShape, where: str, size: tuple[int, int]) -> _Area:
+        """The area of a shape; raises `DataError` where its polygon is none."""
+        if shape.mask is None:
+            points = validate_polygon(shape.points, where, label=shape.label)
+            return cls(np.trunc(points).astype(np.int32))
+        left, top = (int(value) for value in np.trunc(shape.points[0]))
+        cut = shape.mask[max(-top, 0) : max(size[0] - top, 0), max(-left, 0) : max(size[1] - left, 0)]
+        return cls(None, cut, (max(left, 0), max(top, 0)))
+
+    def pixels(self, size: tuple[int, int]) -> int:
+        """How many pixels of a canvas of (h, w) it covers."""
+        if self.outline is not None:
+            return _painted_area(self.outline, size)
+        return 0 if self.mask is None else int(np.count_nonzero(self.mask))
+
+    def paint(self, canvas: np.ndarray, value: int) -> None:
+        """Paints it in place."""
+        if self.outline is not None:
+            _paint(canvas, self.outline, value)
+        elif self.mask is not None and self.mask.size:
+            x, y = self.place
+            height, width = self.mask.shape
+            canvas[y : y + height, x : x + width][self.mask] = value
 
 
 def canvas_of(shapes: Iterable[PolygonShape]) -> tuple[int, int]:

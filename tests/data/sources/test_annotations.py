@@ -81,3 +81,13 @@ def test_explanations_are_found_by_image_and_text(tmp_path):
     path.write_text(json.dumps([{"image": "a.jpg"}]))
     with pytest.raises(DataError, match="explanations"):
         read_explanations(path)
+
+
+def test_two_explanations_of_a_query_are_told(tmp_path):
+    entry = {"image": "a.jpg", "query": "x", "outputs": "first"}
+    other = {**entry, "query": " X ", "outputs": "second"}
+    path = tmp_path / "e.json"
+    path.write_text(json.dumps([entry, entry, other]))
+    told = []
+    assert read_explanations(path, told) == {("a.jpg", "x"): "second"}
+    assert told == ["a query of a.jpg has two explanations, of which the last is used"]

@@ -120,12 +120,12 @@ def test_the_layout_of_coco_itself(write, tmp_path):
         (_annotation(5, [[1, 2, 3, 4]]), "annotation 5: a polygon has too few points"),
         (_annotation(5, [[1, 2, 3, 4, "x", 6]]), "annotation 5: the points of a polygon cannot be read"),
         (_annotation(5, [[1, 2, 3, 4, float("nan"), 6]]), "is not a place in an image"),
-        (_annotation(5, [_box(0, 0, 1, 1)], 99), "annotation 5: no such category; found 99"),
-        (_annotation(5, [_box(0, 0, 1, 1)], "cat"), "annotation 5: no such category; found cat"),
+        (_annotation(5, [_box(0, 0, 2, 2)], 99), "annotation 5: no such category; found 99"),
+        (_annotation(5, [_box(0, 0, 2, 2)], "cat"), "annotation 5: no such category; found cat"),
     ],
 )
 def test_an_annotation_that_cannot_be_used_costs_its_image_alone(write, annotation, reason):
-    good = _annotation(6, [_box(0, 0, 1, 1)], image=2)
+    good = _annotation(6, [_box(0, 0, 2, 2)], image=2)
     source = CocoInstances(write([annotation, good], names=("a.png", "b.png")), "train")
     assert [source.item_id(i) for i in range(len(source))] == ["b"]
     (bad,) = source.bad
@@ -160,7 +160,7 @@ def test_images_that_cannot_be_used_are_listed(write, tmp_path):
         "what",
         {"id": 9, "file_name": "a.jpg", **size},
     ]
-    root = write([_annotation(1, [_box(0, 0, 1, 1)], image=77)], images=images, names=("a.png", "b.png", "a.jpg"))
+    root = write([_annotation(1, [_box(0, 0, 2, 2)], image=77)], images=images, names=("a.png", "b.png", "a.jpg"))
     source = CocoInstances(root, "train")
     assert [source.item_id(i) for i in range(len(source))] == ["a"]
     said = "\n".join(map(str, source.bad))
@@ -180,8 +180,8 @@ def test_images_that_cannot_be_used_are_listed(write, tmp_path):
     [
         ([], "not as expected"),
         ([{"id": 1}], "not as expected"),
-        ([{"id": 1, "name": "a"}, {"id": 2, "name": "a"}], "different ids and names"),
-        ([{"id": 1, "name": "a"}, {"id": 1, "name": "b"}], "different ids and names"),
+        ([{"id": 1, "name": "a"}, {"id": 1, "name": "b"}], "two categories have the same id"),
+        ([{"id": 1, "name": "a"}, {"id": "1", "name": "b"}], "two categories have the same id"),
         ([{"id": i, "name": str(i)} for i in range(255)], "1 to 254"),
         (None, "no file of COCO instances"),
     ],

@@ -1,56 +1,29 @@
 """The annotation file of ReasonSeg: one JSON with the texts asked about an image and the polygons of the answer.
 
-Keys: `text` (a list of texts, or one), `is_sentence` (true for sentences, false for phrases), `shapes` (polygons with
-`label` and `points`, x before y, in original pixels as displayed) and, not in the original, `kind`. Other keys are
-passed over. Everything is validated here, so that what comes out can be painted without a further look.
+Keys: `text` (a list of texts, or one), `is_sentence` (true for sentences, false for phrases), `shapes` (`label`,
+`points` with x before y in original pixels as displayed, and LabelMe's `shape_type`, see `shapes.py`), LabelMe's
+`imageHeight` and `imageWidth`, and, not in the original, `kind`. Other keys are passed over. Everything is validated
+here, so that what comes out can be painted without a further look.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from segtune.core.errors import DataError
-from segtune.core.regular import read_regular
-from segtune.ops.masks import PolygonShape, validate_polygon
+from segtune.data.sources.foreign import is_labelme, refuse_foreign
+from segtune.data.sources.json_file import read_json, whole_number
+from segtune.data.sources.shapes import read_shape, require_one_target, shown
+from segtune.ops.masks import PolygonShape
 
 LONG_TEXT_WORDS = 8
 """A file without `is_sentence` counts as long when any of its texts has more words than this."""
 
 _EXAMPLE = '{"text": ["..."], "is_sentence": true, "shapes": [{"label": "target", "points": [[x, y], ...]}]}'
-
-
-def read_json(path: Path) -> Any:
-    """Reads a JSON file as UTF-8 (a byte order mark is allowed), or as cp1252 where it is not UTF-8.
-
-    Args:
-        path: The file.
-
-    Returns:
-        The parsed value.
-
-    Raises:
-        DataError: If the file cannot be read, or is not JSON in either encoding.
-    """
-    try:
-        raw = read_regular(path)
-    except OSError as error:
-        raise DataError("the file cannot be read", where=str(path), found=error.strerror or str(error)) from error
-    try:
-        text = raw.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        # cp1252 leaves five bytes undefined; those become a replacement sign rather than cost the whole file.
-        text = raw.decode("cp1252", errors="replace")
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError) as error:
-        found = str(error) if raw.strip() else "an empty file"
-        raise DataError(
-            "the file is not valid JSON", where=str(path), expected=_EXAMPLE, found=found, fix="write it again"
-        ) from error
+_EXPLANATIONS = '[{"image": "NAME.jpg", "query": "...", "outputs": "..."}, ...]'
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -62,12 +35,17 @@ class Annotation:
         is_sentence: True for sentences ("long"), False for phrases ("short"); one value for all texts of the file.
         shapes: The polygons, (x, y) in original pixels; may be empty (there is no such thing in the image).
         kind: What kind of thought the texts need, where the file says so; else empty.
+        height, width: Of the picture that the shapes were drawn on, where the file says so; else None.
+        notes: What is read in a way that its author may not have meant, in words for any number of files.
     """
 
     texts: tuple[str, ...]
     is_sentence: bool
     shapes: tuple[PolygonShape, ...]
     kind: str = ""
+    height: int | None = None
+    width: int | None = None
+    notes: tuple[str, ...] = ()
 
 
 def read_annotation(path: Path, more_texts: Sequence[str] = ()) -> Annotation:
@@ -86,7 +64,8 @@ def read_annotation(path: Path, more_texts: Sequence[str] = ()) -> Annotation:
     Raises:
         DataError: If the file cannot be read or any part of it is not as expected.
     """
-    content = read_json(path)
+    content, note = read_json(path, _EXAMPLE)
+    refuse_foreign(content, path, _EXAMPLE)
     if not isinstance(content, dict):
         raise DataError(
             "the annotation is not a JSON object", where=str(path), expected=_EXAMPLE, found=type(content).__name__
@@ -94,14 +73,27 @@ def read_annotation(path: Path, more_texts: Sequence[str] = ()) -> Annotation:
     own = () if more_texts and "text" not in content else _texts(content, path)
     said = {normal_text(text) for text in own}
     texts = (*own, *{normal_text(text): text for text in more_texts if normal_text(text) not in said}.values())
-    return Annotation(texts, _is_sentence(content, texts, path), _shapes(content, path), _kind(content, path))
+    shapes = _shapes(content, path)
+    label = require_one_target(shapes, str(path))
+    notes = (note, f"the label {label!r} counts as the target" if label else "", _flag_note(shapes))
+    height, width = (_side(content, key, path) for key in ("imageHeight", "imageWidth"))
+    return Annotation(
+        texts,
+        _is_sentence(content, texts, path),
+        shapes,
+        _kind(content, path),
+        height,
+        width,
+        tuple(filter(None, notes)),
+    )
 
 
-def read_explanations(path: Path) -> dict[tuple[str, str], str]:
+def read_explanations(path: Path, told: list[str] | None = None) -> dict[tuple[str, str], str]:
     """Reads `explanatory/train.json`: a list of `{"image": NAME, "query": text, "outputs": explanation}`.
 
     Args:
         path: The JSON file.
+        told: What is to be said of the file (its encoding, queries with two explanations) is added.
 
     Returns:
         Explanations by image file name and normalised query (see `normal_text`).
@@ -109,7 +101,9 @@ def read_explanations(path: Path) -> dict[tuple[str, str], str]:
     Raises:
         DataError: If the file cannot be read or is not such a list.
     """
-    entries = read_json(path)
+    entries, note = read_json(path, _EXPLANATIONS)
+    if note and told is not None:
+        told.append(note)
     keys = ("image", "query", "outputs")
     good = isinstance(entries, list) and all(
         isinstance(entry, dict) and all(isinstance(entry.get(key), str) for key in keys) for entry in entries
@@ -118,11 +112,17 @@ def read_explanations(path: Path) -> dict[tuple[str, str], str]:
         raise DataError(
             "the file of explanations is not as expected",
             where=str(path),
-            expected='[{"image": "NAME.jpg", "query": "...", "outputs": "..."}, ...]',
+            expected=_EXPLANATIONS,
             found=type(entries).__name__ if not isinstance(entries, list) else "an entry without these texts",
             fix="correct the file, or remove it (it is not needed)",
         )
-    return {(entry["image"], normal_text(entry["query"])): entry["outputs"] for entry in entries}
+    found: dict[tuple[str, str], str] = {}
+    for entry in entries:
+        key = (entry["image"], normal_text(entry["query"]))
+        if found.get(key, entry["outputs"]) != entry["outputs"] and told is not None:
+            told.append(f"a query of {entry['image']} has two explanations, of which the last is used")
+        found[key] = entry["outputs"]
+    return found
 
 
 def normal_text(text: str) -> str:
@@ -136,11 +136,12 @@ def _texts(content: dict[str, Any], path: Path) -> tuple[str, ...]:
         texts = [texts]
     if isinstance(texts, list) and texts and all(isinstance(text, str) and text.strip() for text in texts):
         return tuple(texts)
+    message = "the annotation has no 'text'" if "text" not in content else "'text' is not as expected"
     raise DataError(
-        "the annotation has no 'text'" if "text" not in content else "'text' is not as expected",
+        f"{message}: LabelMe wrote the file, and nothing is asked in it yet" if is_labelme(content) else message,
         where=str(path),
         expected="a list of texts, none of them empty",
-        found=_shown(content, "text"),
+        found=shown(content, "text"),
         fix='add "text": ["what is asked about the image"]',
     )
 
@@ -155,7 +156,7 @@ def _is_sentence(content: dict[str, Any], texts: tuple[str, ...], path: Path) ->
         "'is_sentence' is not as expected",
         where=str(path),
         expected="true (sentences) or false (phrases)",
-        found=_shown(content, "is_sentence"),
+        found=shown(content, "is_sentence"),
         fix="write true or false without quotes, or leave the key out",
     )
 
@@ -167,35 +168,34 @@ def _shapes(content: dict[str, Any], path: Path) -> tuple[PolygonShape, ...]:
             "the annotation has no 'shapes'" if "shapes" not in content else "'shapes' is not as expected",
             where=str(path),
             expected='a list of {"label": "target", "points": [[x, y], ...]}; an empty list where nothing is wanted',
-            found=_shown(content, "shapes"),
+            found=shown(content, "shapes"),
             fix='add the polygons, or "shapes": [] if the image holds no such thing',
         )
-    return tuple(_shape(shape, f"{path}, shape {index}") for index, shape in enumerate(shapes))
+    return tuple(read_shape(shape, f"{path}, shape {index}") for index, shape in enumerate(shapes))
 
 
-def _shape(shape: Any, where: str) -> PolygonShape:
-    label = shape.get("label") if isinstance(shape, dict) else None
-    if not isinstance(shape, dict) or not isinstance(label, str) or not label.strip():
+def _flag_note(shapes: tuple[PolygonShape, ...]) -> str:
+    """What is said of flags that somebody outlined; those of ReasonSeg have two points."""
+    if not any(shape.is_flag and len(shape.points) > 2 for shape in shapes):
+        return ""
+    empty = " and the target is empty" if all(shape.is_flag for shape in shapes) else ""
+    return f"a shape labelled 'flag' encloses an area but only marks a file: it is not painted{empty}"
+
+
+def _side(content: dict[str, Any], key: str, path: Path) -> int | None:
+    """The height or width that a file names for its picture; None where it names none."""
+    value = content.get(key)
+    side = whole_number(value)
+    if value is not None and (side is None or side < 1):
         raise DataError(
-            "a shape has no label",
-            where=where,
-            expected='{"label": "target" | "ignore" | "flag", "points": [[x, y], ...]}',
-            found=_shown(shape, "label") if isinstance(shape, dict) else type(shape).__name__,
-            fix="give the shape a label, or remove it",
-        )
-    return PolygonShape(label, validate_polygon(shape.get("points"), where, label=label))
+            f"{key!r} is not as expected", where=str(path), expected="the side of the picture in pixels, or null",
+            found=shown(content, key), fix="correct it, or leave the key out",
+        )  # fmt: skip
+    return side
 
 
 def _kind(content: dict[str, Any], path: Path) -> str:
     kind = content.get("kind", "")
     if isinstance(kind, str):
         return kind
-    raise DataError("'kind' is not a text", where=str(path), expected="a word", found=_shown(content, "kind"))
-
-
-def _shown(content: dict[str, Any], key: str) -> str:
-    """A value for the `found` line of a message, or the keys that there are instead."""
-    if key in content:
-        value = json.dumps(content[key], ensure_ascii=False)
-        return value if len(value) <= 80 else value[:77] + "..."
-    return "only the keys " + ", ".join(list(content)[:8]) if content else "an empty object"
+    raise DataError("'kind' is not a text", where=str(path), expected="a word", found=shown(content, "kind"))

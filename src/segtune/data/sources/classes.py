@@ -29,7 +29,7 @@ from typing import Any
 
 from segtune.core.errors import DataError
 from segtune.core.records import IGNORE
-from segtune.data.sources.annotations import read_json
+from segtune.data.sources.json_file import read_json
 from segtune.data.sources.listing import Roots, require_below
 
 FILE = "classes.json"
@@ -48,12 +48,14 @@ class Classes:
         ignore_index: The value of ignored pixels in the files; None where there is none.
         texts: Whole queries of each class, by its name.
         words: Words and phrases of each class, by its name.
+        note: What is said of the file's encoding; empty for UTF-8.
     """
 
     names: tuple[str, ...]
     ignore_index: int | None = None
     texts: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     words: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    note: str = ""
 
 
 def has_background(names: Sequence[str]) -> bool:
@@ -95,14 +97,14 @@ def read_classes(path: Path) -> Classes:
     Raises:
         DataError: If it cannot be read or any part of it is not as expected.
     """
-    content = read_json(path)
+    content, note = read_json(path, _EXAMPLE)
     if isinstance(content, list):
         content = {"classes": content}
     if not isinstance(content, dict):
         raise _refusal(path, "this is no description of classes", _EXAMPLE, type(content).__name__)
     names = _names(content.get("classes"), path)
     texts, words = (_said(content.get(key, {}), key, names, path) for key in ("texts", "words"))
-    return Classes(names, _ignore_index(content.get("ignore_index"), names, path), texts, words)
+    return Classes(names, _ignore_index(content.get("ignore_index"), names, path), texts, words, note)
 
 
 def _names(names: Any, path: Path) -> tuple[str, ...]:

@@ -17,10 +17,13 @@ from segtune.core.records import IGNORE, LabelledImage
 from segtune.data.bad_items import BadItem, one_line
 from segtune.data.config import USUAL_IMAGES, ImageConfig
 from segtune.data.images import open_image, verify_image
-from segtune.data.layouts import COCO_LAYOUT, coco_file
+from segtune.data.layouts import COCO_LAYOUT, EXPORTED, coco_file
+from segtune.data.notes import Notes
+from segtune.data.sources.agreement import percent_note, require_pixels, require_size
 from segtune.data.sources.coco_file import Instance, Picture, read_coco
+from segtune.data.sources.coco_pictures import PictureFinder, spelled
 from segtune.data.sources.listing import Roots, link_roots, require_below
-from segtune.data.sources.pairing import StoredNames, accents_told
+from segtune.data.sources.pairing import accents_told
 from segtune.ops.masks import rle_decode
 from segtune.ops.polygons import fill_polygons
 
@@ -54,7 +57,7 @@ class CocoInstances:
         classes: `background`, then the categories.
         files: Number of images in the file, good and bad, before `limit`.
         bad: What cannot be used, with the reason; paths are below `directory`.
-        notes: What is usable and should be known, in sentences.
+        notes: What is used in a way that its author may not have meant, a sentence each.
 
     Raises:
         DataError: If the file of annotations is missing, unreadable, leads out of the root or is no such file.
@@ -75,18 +78,24 @@ class CocoInstances:
         self.name, self.split, self._image = self.directory.name, split, image
         roots = link_roots(self.directory, root)
         path = coco_file(self.directory, split)
+        self._notes = Notes()
         if path is None:
             raise DataError(
                 "there is no file of COCO annotations", where=str(self.directory), expected=COCO_LAYOUT,
                 found=f"none for the split {split!r}" if split else "none",
             )  # fmt: skip
         require_below(path, roots)
+        other = self.directory / split / EXPORTED
+        if path != other and other.is_file():
+            name = other.relative_to(self.directory).as_posix()
+            self._notes.add(f"this file is passed over, as {path.relative_to(self.directory)} is used", name)
         content = read_coco(path)
         self.classes, self.files = content.classes, len(content.pictures)
         name = path.relative_to(self.directory).as_posix()
         bad = [BadItem(name, reason) for reason in content.refused]
         self._images = self._usable(content.pictures, roots, bad)[:limit]
         self.bad = tuple(sorted(bad))
+        self.notes = (*content.notes, *self._notes.lines(), *self._accents)
 
     def __len__(self) -> int:
         """Number of images."""
@@ -125,38 +134,47 @@ class CocoInstances:
         """The images whose file and annotations are in order; the others to `bad`."""
         images: list[_Image] = []
         seen: set[str] = set()
-        names = StoredNames(self.directory / self.split)
         otherwise: dict[str, str] = {}
+        finder = PictureFinder(self.directory, self.split, roots, [picture.file_name for picture in pictures])
         for picture in pictures:
-            stem = picture.file_name.rpartition(".")[0] or picture.file_name
-            reason = picture.refused or ("" if is_utf8(picture.file_name) else "the file name is not UTF-8; rename it")
-            path = self.directory / self.split / picture.file_name
+            name = spelled(picture.file_name)
+            stem = name.rpartition(".")[0] or name
+            reason = picture.refused or ("" if is_utf8(name) else "the file name is not UTF-8; rename it")
             if not reason:
-                path = names.find(picture.file_name)
-                reason = self._refusal(path, picture.size, roots)
+                path = finder.path(picture.file_name)
+                reason = finder.missing(picture.file_name) or self._refusal(path, picture, roots)
             if not reason and stem in seen:
                 reason = "another image has the same name but for its suffix"
+            place = shown(f"{finder.place}/{name}".lstrip("/"))
             if reason:
-                bad.append(BadItem(shown(f"{self.split}/{picture.file_name}".lstrip("/")), reason))
-            else:
-                seen.add(stem)
-                images.append(_Image(stem, path, picture))
-                if path.name != picture.file_name.rpartition("/")[2]:
-                    otherwise[stem] = path.name
-        self.notes = tuple(accents_told(otherwise))
+                bad.append(BadItem(place, reason))
+                continue
+            if "\\" in picture.file_name and "\\" not in path.name:
+                self._notes.add('"file_name" has backslashes, which are read as slashes', place)
+            if path.name != name.rpartition("/")[2] and "\\" not in path.name:
+                otherwise[stem] = path.name
+            seen.add(stem)
+            images.append(_Image(stem, path, picture))
+        self._accents = accents_told(otherwise)
+        if note := percent_note((_polygons(image.picture), image.picture.size) for image in images):
+            self._notes.add(note, self.split or self.name)
         return images
 
-    def _refusal(self, path: Path, size: tuple[int, int], roots: Roots) -> str:
+    def _refusal(self, path: Path, picture: Picture, roots: Roots) -> str:
         """Why an image file cannot be used; empty where it can."""
         try:
             require_below(path, roots)
-            found = verify_image(path, self._image)
+            size = verify_image(path, self._image)
+            require_size(picture.size, size, str(path), "the file of annotations")
+            require_pixels(_polygons(picture), size, str(path))
         except DataError as error:
             return one_line(error)
-        if found == size:
-            return ""
-        said = f"found {found[1]} x {found[0]} as displayed; expected {size[1]} x {size[0]} (width x height)"
-        return f"the image has not the size that its annotations were drawn for; {said}"
+        return ""
+
+
+def _polygons(picture: Picture) -> list[np.ndarray]:
+    """All polygons of a picture, float64 `[n, 2]` each; run lengths are pixels and need no look."""
+    return [points for instance in picture.instances for points in instance.polygons]
 
 
 def paint_instances(instances: list[Instance], size: tuple[int, int]) -> np.ndarray:

@@ -15,7 +15,9 @@ from typing import Any
 from segtune.core.errors import DataError
 from segtune.core.names import composed
 from segtune.data.images import SUFFIXES
-from segtune.data.sources.annotations import normal_text, read_json
+from segtune.data.sources.annotations import normal_text
+from segtune.data.sources.foreign import refuse_foreign
+from segtune.data.sources.json_file import read_json
 from segtune.data.sources.pairing import FilesByStem, stem_of
 
 _EXAMPLE = '[{"image": "NAME.jpg", "text": ["..."], "annotation": "NAME.json", "outputs": "..."}, ...]'
@@ -31,6 +33,7 @@ class Index:
         images: The image of each annotation that is named.
         texts: The texts for each annotation that is named, in the order of the entries.
         explanations: Explaining answers by annotation and normalised text.
+        note: What is said of the file's encoding; empty for UTF-8.
     """
 
     entries: int = 0
@@ -38,6 +41,7 @@ class Index:
     images: dict[str, str] = field(default_factory=dict)
     texts: dict[str, list[str]] = field(default_factory=dict)
     explanations: dict[tuple[str, str], str] = field(default_factory=dict)
+    note: str = ""
 
     @property
     def used(self) -> int:
@@ -63,14 +67,15 @@ def read_index(path: Path, split: str, files: Iterable[str]) -> Index:
     Raises:
         DataError: The file cannot be read or is no list; single bad entries raise nothing.
     """
-    entries = read_json(path)
+    entries, note = read_json(path, _EXAMPLE)
+    refuse_foreign(entries, path, _EXAMPLE)
     if not isinstance(entries, list):
         raise DataError(
             "the index of the split is not a list", where=str(path), expected=_EXAMPLE, found=type(entries).__name__,
             fix="correct the file, or give it another name if it is something else (it is not needed)",
         )  # fmt: skip
     names = _Names(split, files)
-    index = Index(len(entries))
+    index = Index(len(entries), note=note)
     for number, entry in enumerate(entries):
         try:
             _take(entry, names, index)

@@ -12,54 +12,25 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-
-import numpy as np
 
 from segtune.core.errors import DataError
 from segtune.core.records import Example, Group, Query
 from segtune.data.bad_items import BadItem, one_line
 from segtune.data.config import USUAL_IMAGES, ImageConfig
 from segtune.data.images import content_digest, open_image, verify_image
+from segtune.data.notes import Notes
+from segtune.data.sources.agreement import conflicting, percent_note, require_pixels, require_size
 from segtune.data.sources.annotations import normal_text, read_annotation, read_explanations
+from segtune.data.sources.foreign import refuse_foreign
 from segtune.data.sources.index import Index, read_index
+from segtune.data.sources.json_file import read_json
 from segtune.data.sources.listing import Roots, link_roots, list_files, require_below
 from segtune.data.sources.pairing import FilesByStem, accents_told, collisions_told, stem_of
-from segtune.ops.masks import PolygonShape, paint_target
+from segtune.data.sources.record import Record
 
 EXPLANATIONS = "explanatory/train.json"
 """Where the explaining answers lie, below the dataset's directory."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Record:
-    """One annotation file and its image.
-
-    Attributes:
-        id: POSIX path below the split, without suffix.
-        annotation: The JSON file.
-        image: The image file.
-        queries: The questions, in the order of the file; all ask for the same target.
-        shapes: The polygons of the target, (x, y) in original pixels.
-    """
-
-    id: str
-    annotation: Path
-    image: Path
-    queries: tuple[Query, ...]
-    shapes: tuple[PolygonShape, ...]
-
-    def target(self, size: tuple[int, int]) -> np.ndarray:
-        """Paints the target by the rule of the protocol.
-
-        Args:
-            size: `(h, w)` of the image in original pixels.
-
-        Returns:
-            uint8 `[h, w]`: 0 background, 1 target, 255 ignore.
-        """
-        return paint_target(self.shapes, size)
 
 
 class ReasonSeg:
@@ -84,8 +55,8 @@ class ReasonSeg:
         index: What `DIR/SPLIT.json` adds; empty where there is none.
         records: The usable records, in the order of their paths.
         bad: What cannot be used, with the reason, in the order of the paths (which are below `directory`).
+        notes: What is used in a way that its author may not have meant, a sentence each.
         images_without_annotation: POSIX paths below `directory`, sorted.
-        notes: What is usable and should be known, in sentences.
 
     Raises:
         DataError: If the split's directory does not exist or leads out of the root.
@@ -113,6 +84,7 @@ class ReasonSeg:
         skip = frozenset() if split else frozenset({EXPLANATIONS.split("/")[0]})
         listing = list_files(self._place, roots, skip)
         bad = [BadItem(self._below(item.path), item.reason) for item in listing.refused]
+        self._notes = Notes()
         explanations = self._read_explanations(roots, bad)
         self.index = self._read_index(roots, listing.files, bad)
         pictures, annotations = FilesByStem(listing.files), FilesByStem(listing.files, (".json",))
@@ -127,7 +99,7 @@ class ReasonSeg:
         self.images_without_annotation = tuple(
             self._below(path) for stem in pictures.stems if stem not in annotated for path in pictures.all_of(stem)
         )
-        self.notes = (*accents_told(found), *collisions_told(annotations.stems))
+        self.notes = (*self._notes.lines(), *accents_told(found), *collisions_told(annotations.stems))
 
     def __len__(self) -> int:
         """Number of groups (different images)."""
@@ -181,7 +153,11 @@ class ReasonSeg:
             return {}
         try:
             require_below(path, roots)
-            return read_explanations(path)
+            told: list[str] = []
+            explanations = read_explanations(path, told)
+            for note in told:
+                self._notes.add(note, EXPLANATIONS)
+            return explanations
         except DataError as error:
             bad.append(BadItem(EXPLANATIONS, one_line(error)))
             return {}
@@ -198,6 +174,8 @@ class ReasonSeg:
             bad.append(BadItem(path.name, one_line(error)))
             return Index()
         bad += [BadItem(path.name, reason) for reason in index.refused]
+        if index.note:
+            self._notes.add(index.note, path.name)
         return index
 
     def _pictures_of(self, annotations: FilesByStem, pictures: FilesByStem, bad: list[BadItem]) -> dict[str, str]:
@@ -210,7 +188,8 @@ class ReasonSeg:
                 found[stem] = named
             elif stem not in found:
                 expected = f"{Path(stem).name}.jpg (or .jpeg, .png, .webp) beside the annotation"
-                reason = f"the annotation has no image; expected {expected}{pictures.near(stem)}"
+                missing = f"the annotation has no image; expected {expected}{pictures.near(stem)}"
+                reason = self._foreign(path) or missing
                 bad.append(BadItem(self._below(path), reason))
                 continue
             unused.update(pictures.unused(stem_of(found[stem]), found[stem]))
@@ -241,7 +220,10 @@ class ReasonSeg:
                 Query(text, found.is_sentence, found.kind, self._explanation(path, image, text, explanations))
                 for text in (found.texts[:1] if first_query_only else found.texts)
             )
-            records.append(Record(stem, self._place / path, image, queries, found.shapes))
+            for note in found.notes:
+                self._notes.add(note, self._below(path))
+            stated = (found.height, found.width)
+            records.append(Record(stem, self._place / path, image, queries, found.shapes, stated))
         return records
 
     def _explanation(self, annotation: str, image: Path, text: str, explanations: dict[tuple[str, str], str]) -> str:
@@ -249,11 +231,20 @@ class ReasonSeg:
         said = normal_text(text)
         return self.index.explanations.get((annotation, said)) or explanations.get((image.name, said), "")
 
+    def _foreign(self, path: str) -> str:
+        """Why an annotation without an image is none, where another tool wrote it; empty where nothing is known."""
+        try:
+            refuse_foreign(read_json(self._place / path)[0], self._place / path, "NAME.json beside NAME.jpg")
+        except DataError as error:
+            return one_line(error)
+        return ""
+
     def _group_by_content(self, records: list[Record], bad: list[BadItem]) -> list[tuple[Record, ...]]:
-        """Records with the same picture together, in the order of first appearance; unusable images to `bad`."""
+        """Records with the same picture together, in the order of first appearance; unusable ones to `bad`."""
         groups: dict[str, list[Record]] = {}
         lengths = [os.stat(record.image).st_size for record in records]
         repeated = {length for length, count in Counter(lengths).items() if count > 1}
+        sizes: dict[str, tuple[int, int]] = {}
         refused: dict[str, str] = {}
         for record, length in zip(records, lengths, strict=True):
             key = str(record.image)
@@ -261,12 +252,40 @@ class ReasonSeg:
                 # Only files of equal length can be equal: the others need not be read.
                 if length in repeated:
                     key = content_digest(record.image)
-                if key not in groups and key not in refused:
-                    verify_image(record.image, self._image)
+                if key not in sizes and key not in refused:
+                    sizes[key] = verify_image(record.image, self._image)
             except DataError as error:
                 refused[key] = one_line(error)
             if key in refused:
                 bad.append(BadItem(record.image.relative_to(self.directory).as_posix(), refused[key]))
-            else:
+            elif self._agrees(record, sizes[key], bad):
                 groups.setdefault(key, []).append(record)
+        self._compare(groups, sizes)
         return [tuple(group) for group in groups.values()]
+
+    def _agrees(self, record: Record, size: tuple[int, int], bad: list[BadItem]) -> bool:
+        """Whether an annotation fits its picture of size (h, w); else the reason to `bad`."""
+        where = str(record.annotation)
+        try:
+            require_size(record.stated, size, where, "imageWidth and imageHeight")
+            require_pixels(record.outlines, size, where)
+        except DataError as error:
+            bad.append(BadItem(record.annotation.relative_to(self.directory).as_posix(), one_line(error)))
+            return False
+        return True
+
+    def _compare(self, groups: dict[str, list[Record]], sizes: dict[str, tuple[int, int]]) -> None:
+        """Notes on what only all annotations of a picture, or of the split, can show."""
+        drawn = ((record.outlines, sizes[key]) for key, group in groups.items() for record in group)
+        if note := percent_note(drawn):
+            self._notes.add(note, self.split or self.name)
+        for key, group in groups.items():
+            answers = [(normal_text(q.text), record) for record in group for q in record.queries]
+            if not any(True for _ in conflicting((text, record.id, record.answer) for text, record in answers)):
+                continue
+            painted = {record.id: record.target(sizes[key]).tobytes() for record in group}
+            for question, ids in conflicting((text, record.id, painted[record.id]) for text, record in answers):
+                places = [record.annotation for record in group if record.id in ids][:3]
+                named = " and ".join(place.relative_to(self.directory).as_posix() for place in places)
+                said = f'{named} ask "{question[:60]}"'
+                self._notes.add("one question about one picture has different targets", said)

@@ -16,7 +16,7 @@ from segtune.core.errors import ConfigError
 from segtune.core.records import IGNORE, Group, LabelledImage, Source
 from segtune.data.bad_items import BadItem
 from segtune.data.sources.annotations import normal_text
-from segtune.data.sources.classes import Classes, has_background
+from segtune.data.sources.classes import FILE, Classes, has_background
 
 
 class TextClasses:
@@ -37,6 +37,7 @@ class TextClasses:
         drawn: As given.
         bad: The bad items of the source.
         files: The files that they are a share of.
+        notes: What is said of the source and of `classes.json`.
 
     Raises:
         ConfigError: A class other than the background has neither texts nor words, or a text stands for two classes.
@@ -46,7 +47,8 @@ class TextClasses:
         self.source, self.name, self.classes, self.drawn = source, source.name, classes.names, drawn
         self.bad: tuple[BadItem, ...] = tuple(getattr(source, "bad", ()))
         self.files = int(getattr(source, "files", len(source)))
-        self.notes: tuple[str, ...] = tuple(getattr(source, "notes", ()))
+        own = (f"{FILE} is {classes.note}",) if classes.note else ()
+        self.notes: tuple[str, ...] = (*own, *getattr(source, "notes", ()))
         _require_said(classes, source.name)
         self._texts = _by_text(classes)
         self._patterns = [
