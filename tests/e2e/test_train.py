@@ -24,7 +24,7 @@ FILES = (
 TRAIN_KEYS = {
     "epoch", "loss", "ce", "bce", "dice", "cIoU", "gIoU", "generalized_iou", "complete_iou", "no_box", "P@0.5",
     "P@0.7", "P@0.9", "accuracy", "precision", "recall", "f1", "auroc", "lr", "iter_per_sec",
-    "avg_iter_time", "epoch_time", "peak_memory_gb", "memory_kind",
+    "avg_iter_time", "epoch_time", "peak_memory_gb", "memory_kind", "skipped_steps",
 }  # fmt: skip
 VAL_KEYS = {
     "epoch", "val_loss", "val_ce", "val_bce", "val_dice", "val_cIoU", "val_gIoU", "val_generalized_iou",
