@@ -48,7 +48,11 @@ def test_nothing_is_left_out_of_good_data(photos):
     assert (len(prepared.source), prepared.bad, prepared.skipped_queries) == (20, (), 0)
     facts = prepared.to_dict()
     assert len(facts.pop("ids_sha256")) == 64
-    assert facts == {"data": str(prepared.spec), "images": 20, "queries": 40, "skipped_queries": 0, "bad": []}
+    assert len(facts.pop("sha256")) == 64
+    assert facts == {
+        "data": str(prepared.spec), "kind": "reasonseg", "path": str(photos.parent.resolve()), "split": "train",
+        "root": str(photos.parent.parent), "images": 20, "queries": 40, "skipped_queries": 0, "bad": [],
+    }  # fmt: skip
 
 
 def test_one_bad_image_of_twenty_is_listed_and_the_others_stay(photos):

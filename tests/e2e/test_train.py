@@ -55,10 +55,12 @@ def test_what_the_files_say(trained: Trained, workplace: Path) -> None:
     assert 0 < parameters["trainable"] < parameters["total"]
     queries = sum(len(read_json(path)["text"]) for path in (workplace / "scenes" / "train").glob("*.json"))
     facts = read_json(trained.run / "data.json")["train"]
-    assert len(facts.pop("ids_sha256")) == 64
+    assert len(facts.pop("ids_sha256")) == len(facts.pop("sha256")) == 64
     assert facts == {
-        "data": "synth:scenes@train", "images": 8, "queries": queries, "skipped_queries": 0, "bad": [],
+        "data": "synth:scenes@train", "kind": "synth", "path": str((workplace / "scenes").resolve()), "split": "train",
+        "root": None, "images": 8, "queries": queries, "skipped_queries": 0, "bad": [],
     }  # fmt: skip
+    assert len(read_json(trained.run / "data_items.json")["train"]["items"]) == 8
     assert read_json(trained.run / "environment.json")["packages"]["torch"]
 
 

@@ -8,7 +8,6 @@ processes each has the whole model and a share of the batches; what is decided i
 from __future__ import annotations
 
 import itertools
-import math
 import shutil
 import signal
 from collections.abc import Iterator
@@ -33,7 +32,7 @@ from segtune.engine.memory import peak_memory
 from segtune.engine.optim import optimizer_state
 from segtune.engine.processes import gather, is_first, largest, rank, share_buffers, world
 from segtune.engine.progress import TrainingProgress
-from segtune.engine.schedule import Schedule
+from segtune.engine.schedule import Schedule, steps_per_epoch
 from segtune.engine.stages import Stage
 from segtune.engine.state import History, Settings, TrainerState
 from segtune.engine.step import StepReport, train_step
@@ -105,7 +104,7 @@ class Trainer:
         self.stage = stage
         self.about, self.state, self.history, self.ema = about, state or TrainerState(), history or History(), ema
         self.state.processes = world()
-        windows_per_epoch = math.ceil(len(training) / (settings.train.accumulate * world()))
+        windows_per_epoch = steps_per_epoch(len(training), settings.train.accumulate, world())
         self.windows_per_epoch, self.total_steps = windows_per_epoch, windows_per_epoch * settings.train.epochs
         self.schedule = Schedule(stage.optim, windows_per_epoch * stage.epochs, windows_per_epoch)
         if accelerator.scaler is not None and self.state.scaler is not None:

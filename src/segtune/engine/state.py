@@ -90,7 +90,7 @@ class TrainerState:
         if count != self.processes:
             raise ConfigError(
                 "a run continues with as many processes as it began with", where="--resume",
-                expected=str(self.processes), found=str(count),
+                expected=str(self.processes), found=f"processes: {self.processes} -> {count}",
                 fix=f"start it with `torchrun --nproc-per-node {self.processes} -m segtune train --resume RUN`"
                 if self.processes > 1 else "start it without torchrun or accelerate",
             )  # fmt: skip
