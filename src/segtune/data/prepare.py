@@ -165,7 +165,7 @@ def prepare(
     if drawn:
         digests = of_parameters(
             data=str(spec), seed=seed, queries=config.queries_per_image or 4, easing_epochs=config.easing_epochs,
-            groups=[len(source.ids(index)) for index in range(len(source))],
+            length=len(source), max_samples=max_samples,
         )  # fmt: skip
         return Prepared(spec, source, tuple(bad), 0, digests, root)
     images, digester, whole = len(source), Digester(), source

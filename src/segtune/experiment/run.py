@@ -18,6 +18,7 @@ from segtune.core import rundir as names
 from segtune.core.config import diff, dump_yaml
 from segtune.core.environment import describe
 from segtune.core.rundir import RunDir, default_name
+from segtune.data.drawn import require_drawn_as_asked
 from segtune.data.unchanged import digests_of, require_unchanged
 from segtune.engine import processes
 from segtune.engine.checkpoint import (
@@ -61,6 +62,7 @@ def train(config: AnyConfig) -> RunDir:
     processes.join()
     _prepare(config)
     kind = _kind(config)
+    from_first(lambda: _require_drawn(config))
     data = kind.read_data(config)
     name = config.run.name or default_name(config.recipe, config.run.root)
     with from_first(lambda: RunDir.create(config.run.root, name)) as run:
@@ -105,6 +107,7 @@ def resume(path: str | Path, changes: Sequence[str] = (), *, wanted: AnyConfig |
             continuing.require_allowed(run, rows, changes, digests=False)
             say(f"resuming {run.path} from the beginning: it had been stopped before its first checkpoint")
             _prepare(config)
+            from_first(lambda: _require_drawn(config))
             run.write_jsonl(names.METRICS, [])
             session = _open(config, run, _kind(config).read_data(config))
             _take(run, session, TrainerState(processes=processes.world()), rows)
@@ -192,6 +195,12 @@ def _take(run: RunDir, session: Session, state: TrainerState, rows: Sequence[con
         run.write_text(names.CONFIG, dump_yaml(session.config))
     if run.writes:
         (run.path / names.CARD).unlink(missing_ok=True)  # it is written last: a run that has one is complete
+
+
+def _require_drawn(config: AnyConfig) -> None:
+    """Drawn data that a run begins with are those that its configuration records."""
+    data = config.data
+    require_drawn_as_asked({"data.train": data.train, "data.val": data.val}, data.root, data.synth)
 
 
 def _kind(config: AnyConfig) -> Any:
