@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,7 @@ def score(
     first_query_only: bool = False,
     deviations: Sequence[str] = (),
     num_workers: int = 0,
+    undefined: Mapping[str, str] | None = None,
 ) -> list[dict[str, Any]]:
     """Scores a loaded model and writes `eval_*.json`, `predictions/*.jsonl` and pictures.
 
@@ -48,6 +49,7 @@ def score(
         first_query_only: Score one query per record, as some papers do.
         deviations: Further departures from the protocol that the scores tell, as `docs/protocol.md` names them.
         num_workers: Processes that prepare batches.
+        undefined: What else has no value, by name, and why: baselines whose training data are missing.
 
     Returns:
         One scores document per mode; the baselines are in those of the first process alone.
@@ -74,6 +76,7 @@ def score(
             data=name, split=split, mode=mode, skipped=prepared.skipped_queries, baselines=baselines
         )
         document["deviations"] += deviations
+        document["undefined"] |= undefined or {}
         documents.append(document)
         if is_first():
             write_json(place.scores(name, split, mode), document)
