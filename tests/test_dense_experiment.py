@@ -583,6 +583,6 @@ def test_a_resume_refuses_changed_data(change, expected, found, tmp_path: Path, 
     change(tmp_path / "photos")
     with pytest.raises(DataError, match="no longer those that this run was trained on") as caught:
         experiment.resume(run)
-    assert expected in caught.value.expected
+    assert expected in caught.value.found
     assert found in caught.value.found
     assert open_checkpoint(run / "checkpoints/last").about["step"] == 3

@@ -51,7 +51,7 @@ def score_dense(
         DataError: The data have other classes than the model.
     """
     require_classes(prepared.source.classes, loaded.model.classes, str(prepared.spec))
-    name, split = Path(prepared.spec.location).name, prepared.spec.split or "all"
+    name, split = prepared.spec.name, prepared.spec.split or "all"
     mode = mode_of(config)
     loader = DenseScoringLoader(
         prepared.source, loaded.transform, batch_size=config.batch_size, num_workers=num_workers

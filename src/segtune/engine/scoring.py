@@ -55,7 +55,7 @@ def score(
         One scores document per mode; the baselines are in those of the first process alone.
     """
     place = RunDir(out)
-    name, split = Path(prepared.spec.location).name, prepared.spec.split or "all"
+    name, split = prepared.spec.name, prepared.spec.split or "all"
     loader = ScoringLoader(
         prepared.source,
         loaded.transform,
