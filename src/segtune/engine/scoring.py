@@ -56,12 +56,9 @@ def score(
     """
     place = RunDir(out)
     name, split = prepared.spec.name, prepared.spec.split or "all"
+    pad_id = loaded.conversation.tokenizer.pad_token_id
     loader = ScoringLoader(
-        prepared.source,
-        loaded.transform,
-        batch_size=config.batch_size,
-        pad_id=loaded.conversation.tokenizer.pad_token_id,
-        num_workers=num_workers,
+        prepared.source, loaded.transform, batch_size=config.batch_size, pad_id=pad_id, num_workers=num_workers
     )
     if is_first():
         out.mkdir(parents=True, exist_ok=True)

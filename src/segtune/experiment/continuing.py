@@ -88,8 +88,8 @@ def require_settings(run: RunDir, found: AnyConfig, told: Mapping[str, Any]) -> 
         "the settings are no longer those that this run was trained with",
         where=str(run.config),
         found=shown(rows),
-        fix=f"put them back and resume again; what may change ({', '.join(MAY_CHANGE)}) is given on the command line, "
-        f"as in `segtune train --resume {run.path} train.epochs=N`; with all else begin a new run: "
+        fix="put them back and resume again; more epochs, workers and the like are given on the command line, as in "
+        f"`segtune train --resume {run.path} train.epochs=N`; with all else begin a new run: "
         f"`segtune train {run.path} run.name=NAME`",
     )
 
