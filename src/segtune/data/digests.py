@@ -2,7 +2,7 @@
 
 What is digested is what a source yields: decoded pixels, texts, painted targets. So a picture that was only renamed or
 a polygon file that was only formatted anew is the same, and a reading rule that changed is not. The pixels are decoded
-anyway before every run; their digest takes about a fifth of the time that decoding them does.
+anyway before every run; their digest takes about a quarter of the time that decoding them does.
 """
 
 from __future__ import annotations
