@@ -93,6 +93,31 @@ def assert_same_run(run: Path, other: Path) -> None:
     assert states[0] == states[1]
 
 
+# --- a step that is skipped
+
+
+def test_a_batch_that_is_not_finite_is_counted_and_spoils_nothing(monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+    own, made = loop.train_step, 0
+
+    def step(model, window, *arguments, **named):
+        nonlocal made
+        made += 1
+        if made == 2:
+            window[0].pixels[0, 0, 3, 3] = float("nan")
+        return own(model, window, *arguments, **named)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "train_step", step)
+        run = experiment.train(config("skipped", "model.norm=batch")).path
+    assert [name for name, values in _weights(run, "last").items() if not np.isfinite(values).all()] == []
+    rows = history_without_times(run)
+    assert [row["skipped_steps"] for row in rows["train"]] == [1, 0]
+    assert all(row["val_loss"] is not None for row in rows["val"])
+    assert all(row[key] is not None for row in rows["train"] for key in ("loss", "mIoU", "accuracy"))
+    assert [row["step"] for row in read_jsonl(run / "metrics.jsonl") if row.get("skipped")] == [2]
+    assert "1 of 2 steps of this epoch were skipped" in capsys.readouterr().out
+
+
 # --- files
 
 
@@ -132,7 +157,7 @@ def test_a_run_leaves_every_file(both: Path) -> None:
 def test_the_history_has_the_keys_of_both_heads(both: Path) -> None:
     rows = history_without_times(both)
     terms = {"loss", "ce", "dice", "binary_bce", "binary_dice"}
-    assert set(rows["train"][0]) == {"epoch", "lr", "memory_kind", *terms, *MEASURED, *FOREGROUND}
+    assert set(rows["train"][0]) == {"epoch", "lr", "memory_kind", "skipped_steps", *terms, *MEASURED, *FOREGROUND}
     assert set(rows["val"][0]) == {"epoch", *(f"val_{name}" for name in terms | MEASURED | FOREGROUND)}
     assert rows["train"][1]["loss"] < rows["train"][0]["loss"]
     best = open_checkpoint(both / "checkpoints/best").about
@@ -560,6 +585,6 @@ def test_a_resume_refuses_changed_data(change, expected, found, tmp_path: Path, 
     change(tmp_path / "photos")
     with pytest.raises(DataError, match="no longer those that this run was trained on") as caught:
         experiment.resume(run)
-    assert expected in caught.value.expected
+    assert expected in caught.value.found
     assert found in caught.value.found
     assert open_checkpoint(run / "checkpoints/last").about["step"] == 3

@@ -50,7 +50,11 @@ def test_nothing_is_left_out_of_good_data(photos):
     facts = prepared.to_dict()
     assert len(facts.pop("ids_sha256")) == 64
     assert facts.pop("pictures") == sorted(content_digest(path)[:16] for path in photos.glob("*.png"))
-    assert facts == {"data": str(prepared.spec), "images": 20, "queries": 40, "skipped_queries": 0, "bad": []}
+    assert len(facts.pop("sha256")) == 64
+    assert facts == {
+        "data": str(prepared.spec), "kind": "reasonseg", "path": str(photos.parent.resolve()), "split": "train",
+        "root": str(photos.parent.parent), "images": 20, "queries": 40, "skipped_queries": 0, "bad": [],
+    }  # fmt: skip
 
 
 def test_shared_pictures_are_refused_above_a_bound_and_told_below_it(photos):

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from segtune.core.errors import ConfigError, DataError
@@ -111,3 +113,11 @@ def test_streams_and_undrawn_scenes(tmp_path):
     assert DataSpec.parse("stream:attributes", default_split="val") == spec
     scenes = DataSpec.parse("synth:scenes@val", root=tmp_path)
     assert (scenes.directory, scenes.split) == (tmp_path / "scenes", "val")
+
+
+def test_a_directory_has_a_name_also_where_it_is_called_a_dot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "photos").mkdir()
+    monkeypatch.chdir(tmp_path / "photos")
+    names = [DataSpec("reasonseg", place, "val").name for place in (".", "../photos", str(tmp_path / "photos"))]
+    assert names == ["photos"] * 3
+    assert DataSpec("stream", "shapes", "val").name == "shapes"

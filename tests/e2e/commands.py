@@ -68,6 +68,7 @@ def training(name: str, **changes: object) -> list[str]:
     """
     settings: dict[str, object] = {
         "data.train": f"synth:{SCENES}@train", "data.val": f"synth:{SCENES}@val", "data.queries_per_image": 2,
+        "data.synth": "{scenes: 12, seed: 3}",
         "model.base": BASE, "train.epochs": 3, "train.batch_size": 2, "train.log_every": 1, "optim.lr": 5e-3,
         "model.train.llm": "lora", "model.train.embeddings": "frozen", "train.validate_every": 1, "losses.ce": 1.0,
         "optim.rates": "{mask_decoder: 2e-4}", "optim.warmup_steps": 2,

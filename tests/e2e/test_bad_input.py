@@ -95,7 +95,7 @@ def test_models_that_are_none(trained: Trained, tmp_path: Path, fails: Fails) ->
 def test_resuming_what_is_no_run(tmp_path: Path, trained: Trained, fails: Fails) -> None:
     fails(3, ["train", "--resume", tmp_path / "nothing"], "no such run", "fix: ")
     fails(3, ["train", "--resume", SCENES], "not a run directory", "expected: config.yaml", "runs there: runs/a")
-    fails(2, ["train", "quickstart", "--resume", trained.run], "--resume stands alone")
+    fails(2, ["train", "quickstart", "--resume", trained.run], "--resume RUN takes no recipe")
 
 
 @pytest.mark.parametrize("command", ["evaluate", "predict", "resume"])

@@ -125,7 +125,9 @@ def test_a_signal_to_the_launcher_saves_once_and_two_processes_resume(workplace:
     assert stopped.err.count("stopping after this step") == 1
     assert stopped.err.count("error: stopped by SIGTERM") == 1
     assert 0 < read_json(run / "checkpoints" / "last" / "trainer_state.json")["step"] < 6
-    succeeded(torchrun("-m", "segtune", "train", "--resume", f"{RUNS}/stopped"), workplace)
+    # as a scheduler that requeues the job would: the same command again
+    again = succeeded(torchrun("-m", "segtune", *two("stopped", **lasting), "--resume", "auto"), workplace)
+    assert again.count("--resume auto: runs/stopped is there") == 1
     assert read_jsonl(run / "metrics.jsonl") == read_jsonl(straight / "metrics.jsonl")
     for file in ("trained.safetensors", "adapter_model.safetensors", "optimizer.safetensors"):
         ours, theirs = (load_file(place / "checkpoints" / "last" / file) for place in (straight, run))

@@ -24,7 +24,7 @@ FILES = (
 TRAIN_KEYS = {
     "epoch", "loss", "ce", "bce", "dice", "cIoU", "gIoU", "generalized_iou", "complete_iou", "no_box", "P@0.5",
     "P@0.7", "P@0.9", "accuracy", "precision", "recall", "f1", "auroc", "lr", "iter_per_sec",
-    "avg_iter_time", "epoch_time", "peak_memory_gb", "memory_kind",
+    "avg_iter_time", "epoch_time", "peak_memory_gb", "memory_kind", "skipped_steps",
 }  # fmt: skip
 VAL_KEYS = {
     "epoch", "val_loss", "val_ce", "val_bce", "val_dice", "val_cIoU", "val_gIoU", "val_generalized_iou",
@@ -55,10 +55,12 @@ def test_what_the_files_say(trained: Trained, workplace: Path) -> None:
     assert 0 < parameters["trainable"] < parameters["total"]
     queries = sum(len(read_json(path)["text"]) for path in (workplace / "scenes" / "train").glob("*.json"))
     facts = read_json(trained.run / "data.json")["train"]
-    assert len(facts.pop("ids_sha256")) == 64
+    assert len(facts.pop("ids_sha256")) == len(facts.pop("sha256")) == 64
     assert facts == {
-        "data": "synth:scenes@train", "images": 8, "queries": queries, "skipped_queries": 0, "bad": [],
+        "data": "synth:scenes@train", "kind": "synth", "path": str((workplace / "scenes").resolve()), "split": "train",
+        "root": None, "images": 8, "queries": queries, "skipped_queries": 0, "bad": [],
     }  # fmt: skip
+    assert len(read_json(trained.run / "data_items.json")["train"]["items"]) == 8
     assert read_json(trained.run / "environment.json")["packages"]["torch"]
 
 

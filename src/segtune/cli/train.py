@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from segtune.data.spec import DataSpec
 
 
+_AUTO = "auto"
+"""What stands for the run that the same command has begun."""
+
+
 def train(
     recipe: Annotated[
         str | None, typer.Argument(metavar="RECIPE", help="Name of a shipped recipe, or a YAML or JSON file.")
@@ -25,7 +29,12 @@ def train(
         list[str] | None, typer.Argument(metavar="KEY=VALUE", help="Settings over the recipe's, e.g. optim.lr=1e-4.")
     ] = None,
     resume: Annotated[
-        Path | None, typer.Option("--resume", metavar="RUN", help="Continue this run directory where it stopped.")
+        str | None,
+        typer.Option(
+            "--resume",
+            metavar="RUN",
+            help="Continue this run directory where it stopped; `auto`: the run that this same command began, if any.",
+        ),
     ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Check and print the configuration, train nothing.")
@@ -38,14 +47,11 @@ def train(
       segtune train quickstart
       segtune train own data.root=photos optim.lr=1e-4 run.name=first
       segtune train --resume runs/first
+      segtune train --resume runs/first train.epochs=20
+      segtune train own data.root=photos run.name=first --resume auto
     """
-    if resume is not None:
-        if recipe is not None or dry_run:
-            raise ConfigError("--resume stands alone: a run continues with the settings that it began with")
-        RunDir.open(resume)  # a wrong path is told before the seconds that the engine takes to load
-        from segtune import experiment
-
-        _closing(experiment.resume(resume))
+    if resume is not None and resume != _AUTO:
+        _resume(resume, [*([] if recipe is None else [recipe]), *(settings or [])], dry_run)
         return
     if recipe is None or ("=" in recipe and not Path(recipe).is_file()):
         names = ", ".join(shipped_recipes())
@@ -60,7 +66,22 @@ def train(
         return
     from segtune import experiment
 
-    _closing(experiment.train(config))
+    _closing(experiment.train(config) if resume is None else experiment.resume_or_train(config, settings or []))
+
+
+def _resume(run: str, changes: list[str], dry_run: bool) -> None:
+    """Continues a run that is named, perhaps with a few settings changed."""
+    recipe = next((word for word in changes if "=" not in word), None)
+    if recipe is not None or dry_run:
+        raise ConfigError(
+            "--resume RUN takes no recipe and no --dry-run: a run continues with the settings that it began with",
+            found=recipe or "--dry-run",
+            fix=f"`segtune train --resume {run}`; a whole command that is given again goes on with --resume auto",
+        )
+    RunDir.open(run)  # a wrong path is told before the seconds that the engine takes to load
+    from segtune import experiment
+
+    _closing(experiment.resume(run, changes))
 
 
 def _closing(run: RunDir) -> None:

@@ -17,6 +17,7 @@ from segtune.core.errors import ConfigError, DataError
 from segtune.core.records import Group, Source
 from segtune.data.bad_items import BadItem, one_line
 from segtune.data.config import DataConfig, ImageConfig
+from segtune.data.digests import Digester, Digests, of_parameters
 from segtune.data.images import content_digest
 from segtune.data.layouts import LAYOUTS, TEXT_LAYOUT
 from segtune.data.open import counted_items, open_source, usable
@@ -94,6 +95,8 @@ class Prepared:
         skipped_queries: Queries of images that turned out damaged when decoded.
         warnings: What is usable but probably not meant, in sentences.
         pictures: Names of the picture files by their digest; empty where they are drawn.
+        digests: Of everything that is left.
+        root: The absolute directory that links may lead to; None for the dataset's own.
     """
 
     spec: DataSpec
@@ -102,16 +105,35 @@ class Prepared:
     skipped_queries: int
     warnings: tuple[str, ...] = ()
     pictures: Mapping[str, str] = field(default_factory=dict)
+    digests: Digests = field(default_factory=Digests)
+    root: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """For `data.json`."""
         groups = [self.source.ids(index) for index in range(len(self.source))]
         digest = hashlib.sha256("\n\n".join("\n".join(ids) for ids in groups).encode()).hexdigest()
         return {
-            "data": str(self.spec), "images": len(groups), "queries": sum(map(len, groups)), "ids_sha256": digest,
+            **place_facts(self.spec, self.root), "images": len(groups), "queries": sum(map(len, groups)),
+            "sha256": self.digests.sha256, "ids_sha256": digest,
             "skipped_queries": self.skipped_queries, "bad": [str(item) for item in self.bad],
             "pictures": short_digests(self.pictures),
         }  # fmt: skip
+
+
+def place_facts(spec: DataSpec, root: str | None) -> dict[str, Any]:
+    """Which data these are, for `data.json`: the name, and where they were found from any working directory.
+
+    Args:
+        spec: The dataset.
+        root: The absolute directory that links may lead to; None for the dataset's own.
+    """
+    path = None if spec.directory is None else str(spec.directory.expanduser().absolute().resolve())
+    return {"data": str(spec), "kind": spec.kind, "path": path, "split": spec.split, "root": root}
+
+
+def absolute_root(root: str | None) -> str | None:
+    """The directory before relative paths, from any working directory."""
+    return None if root is None else str(Path(root).expanduser().absolute())
 
 
 def prepare(
@@ -144,19 +166,25 @@ def prepare(
         first_query_only=first_query_only, stream_length=config.stream_length,
         stream_queries=config.queries_per_image or 4, easing_epochs=config.easing_epochs, image=config.image,
     )  # fmt: skip
-    bad = list(usable(source, config.max_bad_fraction, name))
+    bad, root = list(usable(source, config.max_bad_fraction, name)), absolute_root(config.root)
     found, files = counted_items(source), source
     if max_samples is not None:
         source = FirstSamples(source, max_samples)
     if drawn:
-        return Prepared(spec, source, tuple(bad), 0)
-    images = len(source)
-    readable = decode_all(spec, images, source.group, bad, found, config.max_bad_fraction, name)
+        digests = of_parameters(
+            data=str(spec), seed=seed, queries=config.queries_per_image or 4, easing_epochs=config.easing_epochs,
+            length=len(source), max_samples=max_samples,
+        )  # fmt: skip
+        return Prepared(spec, source, tuple(bad), 0, digests=digests, root=root)
+    images, digester, whole = len(source), Digester(), source
+    readable = decode_all(
+        spec, images, lambda index: digester.add_group(whole.group(index)), bad, found, config.max_bad_fraction, name
+    )
     skipped = sum(len(source.ids(index)) for index in sorted(set(range(images)) - set(readable)))
     if len(readable) < images:
         source = Subset(source, readable)
     notes, pictures = look_at_pictures(files, readable, config.image)
-    return Prepared(spec, source, tuple(bad), skipped, notes, pictures)
+    return Prepared(spec, source, tuple(bad), skipped, notes, pictures, digester.result(), root)
 
 
 def decode_all(

@@ -63,6 +63,11 @@ class DataSpec:
         return None if self.kind == "stream" else Path(self.location)
 
     @property
+    def name(self) -> str:
+        """What scores and their files call the data: the name of the directory, also where it is given as `.`."""
+        return self.location if self.directory is None else Path(os.path.abspath(self.directory.expanduser())).name
+
+    @property
     def is_dense(self) -> bool:
         """Whether every pixel has a class and nothing is asked in words."""
         return self.kind in DENSE_KINDS or (self.kind == "stream" and self.location in DENSE_STREAMS)

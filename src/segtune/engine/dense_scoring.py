@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,7 @@ def score_dense(
     training: PreparedDense | None = None,
     deviations: Sequence[str] = (),
     num_workers: int = 0,
+    undefined: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """Scores a loaded dense model and writes `eval_*.json`, `predictions/*.jsonl` and pictures.
 
@@ -41,6 +42,7 @@ def score_dense(
         training: The training data, whose most frequent class is a baseline; None leaves that one out.
         deviations: Departures from the protocol that the scores tell.
         num_workers: Processes that prepare batches.
+        undefined: What else has no value, by name, and why: a baseline whose training data are missing.
 
     Returns:
         The scores document.
@@ -49,7 +51,7 @@ def score_dense(
         DataError: The data have other classes than the model.
     """
     require_classes(prepared.source.classes, loaded.model.classes, str(prepared.spec))
-    name, split = Path(prepared.spec.location).name, prepared.spec.split or "all"
+    name, split = prepared.spec.name, prepared.spec.split or "all"
     mode = mode_of(config)
     loader = DenseScoringLoader(
         prepared.source, loaded.transform, batch_size=config.batch_size, num_workers=num_workers
@@ -62,6 +64,7 @@ def score_dense(
     document = evaluation.scorer.result(
         data=name, split=split, mode=mode, frequent_class=frequent, skipped=len(prepared.bad), deviations=deviations
     )
+    document["undefined"] |= undefined or {}
     # what `mode` only hints at, and without which nobody could repeat it
     document["inference"] = config.model_dump(mode="json", include={"tta", "window", "overlap"})
     if is_first():

@@ -8,7 +8,6 @@ processes each has the whole model and a share of the batches; what is decided i
 from __future__ import annotations
 
 import itertools
-import math
 import shutil
 import signal
 from collections.abc import Iterator
@@ -33,7 +32,7 @@ from segtune.engine.memory import peak_memory
 from segtune.engine.optim import optimizer_state
 from segtune.engine.processes import gather, is_first, largest, rank, share_buffers, world
 from segtune.engine.progress import TrainingProgress
-from segtune.engine.schedule import Schedule
+from segtune.engine.schedule import Schedule, steps_per_epoch
 from segtune.engine.stages import Stage
 from segtune.engine.state import History, Settings, TrainerState
 from segtune.engine.step import StepReport, train_step
@@ -105,7 +104,7 @@ class Trainer:
         self.stage = stage
         self.about, self.state, self.history, self.ema = about, state or TrainerState(), history or History(), ema
         self.state.processes = world()
-        windows_per_epoch = math.ceil(len(training) / (settings.train.accumulate * world()))
+        windows_per_epoch = steps_per_epoch(len(training), settings.train.accumulate, world())
         self.windows_per_epoch, self.total_steps = windows_per_epoch, windows_per_epoch * settings.train.epochs
         self.schedule = Schedule(stage.optim, windows_per_epoch * stage.epochs, windows_per_epoch)
         if accelerator.scaler is not None and self.state.scaler is not None:
@@ -143,11 +142,13 @@ class Trainer:
             # Dropout draws from the global generator: seeding it by step makes a resumed run draw the same. Each
             # process draws its own, the first one as if it were alone.
             torch.manual_seed(derive(self.settings.seed, "step", state.step, *([rank()] if rank() else [])))
-            rate = self._rate(state.stage_step)
+            rate, seen = self._rate(state.stage_step), self.task.tracker()
             report = train_step(
                 self.model, window, self.optimizer, rate=rate, clip=self.stage.optim.clip,
-                objective=self.task.objective, accelerator=self.accelerator, observe=tracker.observe,
+                objective=self.task.objective, accelerator=self.accelerator, observe=seen.observe,
             )  # fmt: skip
+            if not report.skipped:  # what a model answered in a step that was not made counts in no metric
+                tracker.merge(seen)
             if self.ema is not None and not report.skipped:
                 self.ema.update(state.stage_step)
             self._note(report, window, tracker, rate, progress)
@@ -176,7 +177,7 @@ class Trainer:
         terms = {name: float(value) for name, value in report.terms.items()}
         state.step, state.stage_step, state.window = state.step + 1, state.stage_step + 1, state.window + 1
         if report.skipped:
-            state.skipped_in_row += 1
+            state.skipped, state.skipped_in_row = state.skipped + 1, state.skipped_in_row + 1
             shares = gather([id for batch in window for id in batch.ids])
             ids = list(itertools.chain(*shares))
             self.run.append_jsonl(names.METRICS, {"step": state.step, "skipped": True, "ids": ids})
@@ -210,6 +211,7 @@ class Trainer:
                 self.history.val.append({"epoch": epoch, **val})
             self.run.write_json(self.run.epoch_metrics(epoch).name, {"epoch": epoch, **values})
             self._write_history()
+            skipped, state.skipped = state.skipped, 0
             state.epoch, state.stage_epoch, state.window, state.tracker = epoch, state.stage_epoch + 1, 0, None
             better = state.takes_as_best(values, config, validated=self.validation is not None)
             if better:
@@ -226,6 +228,9 @@ class Trainer:
         shown = {k: values[k] for k in self.task.headlines if k in values}
         text = "  ".join(f"{key} {value:.4f}" for key, value in shown.items() if value is not None)
         progress.line(f"epoch {epoch}/{config.epochs}  {text}{'  (best so far)' if better else ''}")
+        if skipped:
+            told = f"{skipped} of {self.windows_per_epoch} steps of this epoch were skipped and changed nothing"
+            progress.line(f"warning: {told}; their samples are in {names.METRICS}")
         if gave_up and config.early_stopping is not None and not last_epoch:
             stop = config.early_stopping
             progress.line(f"stopped early: {stop.metric or config.best} had no gain in {stop.patience} values")
@@ -246,7 +251,7 @@ class Trainer:
             **tracker.compute(),
             "lr": self._rate(self.state.stage_step - 1),
             "iter_per_sec": steps / seconds, "avg_iter_time": seconds / steps, "epoch_time": seconds,
-            "peak_memory_gb": memory, "memory_kind": kind,
+            "peak_memory_gb": memory, "memory_kind": kind, "skipped_steps": self.state.skipped,
         }  # fmt: skip
 
     def _validate(self) -> dict[str, Any]:

@@ -15,6 +15,17 @@ from segtune.engine.config import OptimConfig
 Unit = Literal["step", "epoch"]
 
 
+def steps_per_epoch(batches: int, accumulate: int, processes: int) -> int:
+    """Optimiser steps of an epoch.
+
+    Args:
+        batches: Micro-batches of an epoch, of all processes together.
+        accumulate: Micro-batches of a process in a step.
+        processes: How many share the work.
+    """
+    return math.ceil(batches / (accumulate * processes))
+
+
 class Schedule:
     """The learning rate of a run, as a share of its peak.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,7 @@ def score(
     first_query_only: bool = False,
     deviations: Sequence[str] = (),
     num_workers: int = 0,
+    undefined: Mapping[str, str] | None = None,
 ) -> list[dict[str, Any]]:
     """Scores a loaded model and writes `eval_*.json`, `predictions/*.jsonl` and pictures.
 
@@ -48,18 +49,16 @@ def score(
         first_query_only: Score one query per record, as some papers do.
         deviations: Further departures from the protocol that the scores tell, as `docs/protocol.md` names them.
         num_workers: Processes that prepare batches.
+        undefined: What else has no value, by name, and why: baselines whose training data are missing.
 
     Returns:
         One scores document per mode; the baselines are in those of the first process alone.
     """
     place = RunDir(out)
-    name, split = Path(prepared.spec.location).name, prepared.spec.split or "all"
+    name, split = prepared.spec.name, prepared.spec.split or "all"
+    pad_id = loaded.conversation.tokenizer.pad_token_id
     loader = ScoringLoader(
-        prepared.source,
-        loaded.transform,
-        batch_size=config.batch_size,
-        pad_id=loaded.conversation.tokenizer.pad_token_id,
-        num_workers=num_workers,
+        prepared.source, loaded.transform, batch_size=config.batch_size, pad_id=pad_id, num_workers=num_workers
     )
     if is_first():
         out.mkdir(parents=True, exist_ok=True)
@@ -74,6 +73,7 @@ def score(
             data=name, split=split, mode=mode, skipped=prepared.skipped_queries, baselines=baselines
         )
         document["deviations"] += deviations
+        document["undefined"] |= undefined or {}
         documents.append(document)
         if is_first():
             write_json(place.scores(name, split, mode), document)

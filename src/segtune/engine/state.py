@@ -28,6 +28,7 @@ class TrainerState:
         stage_step: Optimiser steps made in that stage.
         stage_best: The key that decides what its best checkpoint is, in that stage.
         best_forced: The value, in that epoch, of the key that breaks ties of the one that decides; None without one.
+        skipped: Steps of the current epoch that were skipped.
         skipped_in_row: Steps in a row without finite loss and gradient.
         tracker: Sums of the current epoch.
         reductions: How often a plateau has lowered the learning rate.
@@ -54,6 +55,7 @@ class TrainerState:
     stage_epoch: int = 0
     stage_step: int = 0
     stage_best: Watch = field(default_factory=Watch)
+    skipped: int = 0
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Self:
@@ -88,7 +90,7 @@ class TrainerState:
         if count != self.processes:
             raise ConfigError(
                 "a run continues with as many processes as it began with", where="--resume",
-                expected=str(self.processes), found=str(count),
+                expected=str(self.processes), found=f"processes: {self.processes} -> {count}",
                 fix=f"start it with `torchrun --nproc-per-node {self.processes} -m segtune train --resume RUN`"
                 if self.processes > 1 else "start it without torchrun or accelerate",
             )  # fmt: skip

@@ -10,6 +10,7 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor
 
+from segtune.engine.buffers import BufferSnapshot, preserved_buffers
 from segtune.engine.optim import set_rate
 from segtune.engine.processes import add_gradients
 from segtune.losses.objective import Objective, add_counts, means, weighted_total
@@ -25,7 +26,7 @@ class StepReport:
     Attributes:
         terms: The mean of each term over the whole window, and `loss`, their weighted sum.
         grad_norm: Before clipping.
-        skipped: True where loss or gradient was not finite and the weights were left alone.
+        skipped: True where loss, gradient or a buffer was not finite: weights, optimiser and buffers are as before.
     """
 
     terms: dict[str, Tensor]
@@ -46,6 +47,9 @@ def train_step(
 ) -> StepReport:
     """Makes one optimiser step over a window of micro-batches and reports on it.
 
+    A step that is skipped leaves neither weights nor optimiser nor buffers changed, and so does one that ends by an
+    exception, whichever (a signal, too little memory).
+
     Args:
         model: The model; every process has a whole copy with the same weights.
         window: Micro-batches of this process, possibly none; the step is the same however they are cut or dealt out.
@@ -54,8 +58,28 @@ def train_step(
         clip: Largest gradient norm.
         objective: The losses: terms, counts and weights.
         accelerator: Device, precision and processes.
-        observe: Called with each output, for metrics.
+        observe: Called with each output, for metrics; what it has seen of a skipped step must not count.
     """
+    with preserved_buffers(model) as buffers:
+        try:
+            return _train_step(model, window, optimizer, rate, clip, objective, accelerator, observe, buffers)
+        except BaseException:
+            optimizer.zero_grad(set_to_none=True)  # half a window's gradients must not reach the next step
+            raise
+
+
+def _train_step(
+    model: torch.nn.Module,
+    window: Sequence[Any],
+    optimizer: torch.optim.Optimizer,
+    rate: float,
+    clip: float,
+    objective: Objective,
+    accelerator: Accelerator,
+    observe: Observer,
+    buffers: BufferSnapshot,
+) -> StepReport:
+    """The step itself; see `train_step`."""
     # a) Count what the losses are averaged over, in all micro-batches of all processes, before anything runs.
     own = torch.tensor(list(add_counts(objective, window).values()), dtype=torch.float64, device=accelerator.device)
     counts = dict(zip(objective.weights, accelerator.reduce(own, "sum").tolist(), strict=True))
@@ -81,12 +105,17 @@ def train_step(
     sums = {term: accelerator.reduce(value, "sum") for term, value in sums.items()}
     terms = means(sums, counts)
     terms["loss"] = weighted_total(terms, objective.weights)
-    skipped = not bool(torch.isfinite(terms["loss"]) & torch.isfinite(grad_norm))
+    finite = torch.isfinite(terms["loss"]) & torch.isfinite(grad_norm)
+    if (broken := buffers.broken()) is not None:
+        finite = finite & (accelerator.reduce(broken, "sum") == 0)  # each process has buffers of its own
+    skipped = not bool(finite)
     if not skipped:
         set_rate(optimizer, rate)
         optimizer.step()
-    elif accelerator.scaler is not None:
-        accelerator.scaler.update()  # fp16: the scale was too large; the next step has half of it
+    else:
+        buffers.restore()
+        if accelerator.scaler is not None:
+            accelerator.scaler.update()  # fp16: the scale was too large; the next step has half of it
     optimizer.zero_grad(set_to_none=True)
     # f) Report.
     return StepReport(terms=terms, grad_norm=grad_norm.detach(), skipped=skipped)

@@ -9,13 +9,23 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-__all__ = ["DensePrediction", "DensePredictor", "Prediction", "Predictor", "evaluate", "resume", "score", "train"]
+__all__ = [
+    "DensePrediction",
+    "DensePredictor",
+    "Prediction",
+    "Predictor",
+    "evaluate",
+    "resume",
+    "resume_or_train",
+    "score",
+    "train",
+]
 
 if TYPE_CHECKING:
     from segtune.engine.dense_predictor import DensePrediction, DensePredictor
     from segtune.engine.predictor import Prediction, Predictor
     from segtune.engine.scoring import score
-    from segtune.experiment.run import resume, train
+    from segtune.experiment.run import resume, resume_or_train, train
     from segtune.experiment.scoring import evaluate
 
 
@@ -31,5 +41,6 @@ def __getattr__(name: str) -> Any:
     return {
         "Prediction": predictor.Prediction, "Predictor": predictor.Predictor, "score": scoring.score,
         "DensePrediction": dense_predictor.DensePrediction, "DensePredictor": dense_predictor.DensePredictor,
-        "train": run.train, "resume": run.resume, "evaluate": evaluation.evaluate,
+        "train": run.train, "resume": run.resume, "resume_or_train": run.resume_or_train,
+        "evaluate": evaluation.evaluate,
     }[name]  # fmt: skip

@@ -11,15 +11,13 @@ from typing import Any
 import torch
 
 from segtune.config import DenseExperimentConfig
-from segtune.core import rundir as names
 from segtune.core.errors import ConfigError
 from segtune.core.files import read_json
 from segtune.core.rng import derive
 from segtune.core.rundir import RunDir
 from segtune.data.dense.loader import DenseScoringLoader, DenseTrainingLoader
 from segtune.data.dense.prepare import PreparedDense, prepare_dense_splits, training_weights
-from segtune.data.unchanged import data_facts
-from segtune.data.unchanged import require_unchanged as require_same_data
+from segtune.data.unchanged import write_facts
 from segtune.engine.checkpoint import ABOUT
 from segtune.engine.dense_loading import DenseLoaded, absolute_paths, build_loaded
 from segtune.engine.dense_scoring import score_dense
@@ -46,11 +44,6 @@ def settle(config: DenseExperimentConfig, run: RunDir) -> DenseExperimentConfig:
     return config.model_copy(update={"model": absolute_paths(config.model)})
 
 
-def require_unchanged(run: RunDir, data: Data) -> None:
-    """Raises `DataError` where these are not the data that the run began with."""
-    require_same_data(run, *data)
-
-
 def open_session(config: DenseExperimentConfig, run: RunDir, data: Data) -> Session:
     """Builds model and loaders, and says what the data are.
 
@@ -61,7 +54,7 @@ def open_session(config: DenseExperimentConfig, run: RunDir, data: Data) -> Sess
     """
     training, validation = data
     weights = training_weights(training, config.data)
-    run.write_json(names.DATA, data_facts(training, validation))
+    write_facts(run, training, validation)
     torch.manual_seed(derive(config.run.seed, "model"))  # what is new is drawn from the global generator
     last = run.checkpoint("last") / ABOUT  # there where a run goes on
     resumed = read_json(last) if last.is_file() else None

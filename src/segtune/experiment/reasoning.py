@@ -8,13 +8,11 @@ from typing import Any
 import torch
 
 from segtune.config import ExperimentConfig
-from segtune.core import rundir as names
 from segtune.core.rng import derive
 from segtune.core.rundir import RunDir
 from segtune.data.loader import Draw, ScoringLoader, TrainingLoader
 from segtune.data.prepare import Prepared, prepare_splits
-from segtune.data.unchanged import data_facts
-from segtune.data.unchanged import require_unchanged as require_same_data
+from segtune.data.unchanged import write_facts
 from segtune.engine.checkpoint import trained_names
 from segtune.engine.evaluator import score_baselines
 from segtune.engine.inference import MODES
@@ -44,11 +42,6 @@ def settle(config: ExperimentConfig, run: RunDir) -> ExperimentConfig:
     return config.model_copy(update={"model": model})
 
 
-def require_unchanged(run: RunDir, data: Data) -> None:
-    """Raises `DataError` where these are not the data that the run began with."""
-    require_same_data(run, *data)
-
-
 def open_session(config: ExperimentConfig, run: RunDir, data: Data) -> Session:
     """Builds model and loaders, and says what the data are.
 
@@ -67,7 +60,7 @@ def open_session(config: ExperimentConfig, run: RunDir, data: Data) -> Session:
     loaded.model.to(accelerator.device)
     recompute_layers(loaded.model, config.train.gradient_checkpointing)
     require_float32(loaded.model, config.train.precision)
-    run.write_json(names.DATA, data_facts(training, validation))
+    write_facts(run, training, validation)
     pad_id = loaded.conversation.tokenizer.pad_token_id
     batches = TrainingLoader(
         training.source, loaded.transform, _draw(config, loaded), batch_size=config.train.batch_size, pad_id=pad_id,

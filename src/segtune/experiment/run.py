@@ -6,18 +6,20 @@ Read `train` from top to bottom to see how the parts meet; `resume` is the same 
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from accelerate import PartialState
 
-from segtune.config import AnyConfig, DenseExperimentConfig, validate_run
+from segtune.config import AnyConfig, DenseExperimentConfig
 from segtune.core import rundir as names
-from segtune.core.config import dump_yaml
+from segtune.core.config import diff, dump_yaml
 from segtune.core.environment import describe
 from segtune.core.rundir import RunDir, default_name
-from segtune.core.yaml_files import load_mapping
+from segtune.data.drawn import require_drawn_as_asked
+from segtune.data.unchanged import digests_of, require_unchanged
 from segtune.engine import processes
 from segtune.engine.checkpoint import (
     Checkpoint,
@@ -32,9 +34,11 @@ from segtune.engine.loop import Trainer
 from segtune.engine.machine import prepare_allocator, prepare_machine, require_one_model
 from segtune.engine.optim import build_optimizer, load_optimizer_state, rate_shares
 from segtune.engine.processes import from_first, is_first
+from segtune.engine.schedule import steps_per_epoch
 from segtune.engine.stages import Stage, plan
 from segtune.engine.state import History, Settings, TrainerState
-from segtune.experiment import dense, reasoning
+from segtune.experiment import continuing, dense, reasoning
+from segtune.experiment.again import changed, find_run, load_run
 from segtune.experiment.session import Session, say
 from segtune.models.pretrained import without_hub
 from segtune.models.trainable import render_table, table, table_dict
@@ -59,6 +63,7 @@ def train(config: AnyConfig) -> RunDir:
     processes.join()
     _prepare(config)
     kind = _kind(config)
+    from_first(lambda: _require_drawn(config))
     data = kind.read_data(config)
     name = config.run.name or default_name(config.recipe, config.run.root)
     with from_first(lambda: RunDir.create(config.run.root, name)) as run:
@@ -75,49 +80,129 @@ def train(config: AnyConfig) -> RunDir:
     return run
 
 
-def resume(path: str | Path) -> RunDir:
+def resume(path: str | Path, changes: Sequence[str] = (), *, wanted: AnyConfig | None = None) -> RunDir:
     """Continues an interrupted run from its `last` checkpoint, as if it had not been interrupted.
 
     Args:
         path: The run directory.
+        changes: Settings that the command line names, `key=value`; only those of `MAY_CHANGE` may be others than the
+            run's.
+        wanted: The whole configuration of a command that is given again: it has to agree with that of the run, but for
+            the `changes`, which it has in it. None takes the run's.
 
     Raises:
-        CheckpointError: It is no run, or its checkpoint is damaged.
+        CheckpointError: It is no run, its checkpoint is damaged, or its base is another.
+        ConfigError: The settings are no longer those that it was trained with, or a change is not allowed.
         DataError: The data are no longer those that it was trained on.
     """
     prepare_allocator()
     processes.join()
     # what the run began with is on this machine; a run directory from elsewhere fetches nothing
     with from_first(lambda: RunDir.open(path).lock()) as run, without_hub():
-        config = validate_run(load_mapping(run.config), where=str(run.config))
+        found = load_run(run)
+        config = found if wanted is None and not changes else changed(run, found, changes, wanted)
+        rows = diff(found, config)
         last = run.checkpoint("last")
         from_first(lambda: clean_leftovers(last.parent))  # a process killed between two renames had moved it aside
         # with more than one epoch behind it somebody has removed `last`: that is refused below, not begun again
-        if not last.exists() and len(History.until(run, config.train.epochs).train) <= 1:
+        if not last.exists() and len(History.until(run, found.train.epochs).train) <= 1:
+            continuing.require_allowed(run, rows, changes, digests=False)
             say(f"resuming {run.path} from the beginning: it had been stopped before its first checkpoint")
             _prepare(config)
+            from_first(lambda: _require_drawn(config))
             run.write_jsonl(names.METRICS, [])
-            _from_the_start(_open(config, run, _kind(config).read_data(config)))
+            session = _open(config, run, _kind(config).read_data(config))
+            _take(run, session, TrainerState(processes=processes.world()), rows)
+            _from_the_start(session)
             return run
-        checkpoint = open_checkpoint(last)
-        optimizer_tensors, saved = load_training(checkpoint)
-        state = TrainerState.from_dict(saved)
-        if state.is_over(config.train) and (run.path / names.CARD).is_file():
-            say(f"{run.path} is complete: {state.epoch} of {config.train.epochs} epochs; nothing is left to do")
-            return run
-        state.require_processes(processes.world())
-        _prepare(config)
-        kind = _kind(config)
-        data = kind.read_data(config)
-        from_first(lambda: kind.require_unchanged(run, data))
-        session = _open(config, run, data)
-        load_weights(checkpoint, session.model, session.fingerprint, session.trained)
-        history = History.until(run, state.epoch)
-        run.write_jsonl(names.METRICS, [r for r in run.read_jsonl(names.METRICS) if r["step"] <= state.step])
-        say(f"resuming {run.path} after epoch {state.epoch} of {config.train.epochs}, step {state.step}")
-        _fit(session, state, history, optimizer_tensors, checkpoint)
-        _finish(session)
+        _continue(run, open_checkpoint(last), found, config, changes)
     return run
+
+
+def resume_or_train(config: AnyConfig, overrides: Sequence[str] = ()) -> RunDir:
+    """Goes on with the run that the same command has begun before, or begins it.
+
+    Args:
+        config: What to do. With a `run.name` the run of that name goes on, and has to have these settings; without one
+            the newest run of this recipe with these settings that is not complete.
+        overrides: The settings that the command line names; of these `MAY_CHANGE` may be others than the run's.
+
+    Returns:
+        The run directory. A run that is complete is left alone.
+
+    Raises:
+        SegtuneError: As `train` and `resume`.
+    """
+    prepare_allocator()
+    processes.join()
+    path = from_first(lambda: find_run(config, overrides))
+    if path is None:
+        say("--resume auto: there is no such run yet that could go on; a new one begins")
+        return train(config)
+    say(f"--resume auto: {path} is there")
+    return resume(path, overrides, wanted=config)
+
+
+def _continue(run: RunDir, checkpoint: Checkpoint, found: AnyConfig, config: AnyConfig, changes: Sequence[str]) -> None:
+    """Goes on from a checkpoint, once settings, processes, data and base are known to be those that it was trained on.
+
+    Args:
+        run: The run, locked.
+        checkpoint: Its newest.
+        found: What `config.yaml` says.
+        config: The same with the changes that are wanted.
+        changes: What the command line names.
+    """
+    optimizer_tensors, saved = load_training(checkpoint)
+    state = TrainerState.from_dict(saved)
+    rows, told = diff(found, config), checkpoint.about
+    unknown = [continuing.require_settings(run, found, told)]
+    digests = continuing.digests_told(told)
+    continuing.require_allowed(run, rows, changes, digests=bool(digests))
+    before = continuing.epochs_of(told, found)
+    continuing.reopen(state, before, config.train, config.optim, run)
+    if state.is_over(config.train) and (run.path / names.CARD).is_file():
+        say(f"{run.path} is complete: {state.epoch} of {config.train.epochs} epochs; nothing is left to do")
+        return
+    state.require_processes(processes.world())
+    _prepare(config)
+    data = _kind(config).read_data(config)
+    unknown.append(from_first(lambda: require_unchanged(run, data[0], data[1], digests)))
+    session = _open(config, run, data)
+    continuing.require_same_base(str(checkpoint.path), told, session.fingerprint)
+    load_weights(checkpoint, session.model, session.fingerprint, session.trained)
+    history = History.until(run, state.epoch)
+    run.write_jsonl(names.METRICS, [r for r in run.read_jsonl(names.METRICS) if r["step"] <= state.step])
+    for line in filter(None, unknown):
+        say(f"a run from before: {line}")
+    _take(run, session, state, rows)
+    per_epoch = steps_per_epoch(len(session.training), config.train.accumulate, processes.world())
+    if line := continuing.rates_told(state, before, config.train, config.optim, per_epoch):
+        say(line)
+    say(f"resuming {run.path} after epoch {state.epoch} of {config.train.epochs}, step {state.step}")
+    _fit(session, state, history, optimizer_tensors, checkpoint)
+    _finish(session)
+
+
+def _take(run: RunDir, session: Session, state: TrainerState, rows: Sequence[continuing.Row]) -> None:
+    """Writes the changes of a resume into the run, says them, and says which packages are others."""
+    versions = continuing.other_versions(run)
+    if versions:
+        told = ", ".join(f"{name} {was} -> {now}" for name, (was, now) in versions.items())
+        say(f"other versions than when the run began: {told}")
+    for key, was, now in rows:
+        say(f"changed from here on: {key}: {was} -> {now}")
+    continuing.record(run, state, rows, versions)
+    if rows:
+        run.write_text(names.CONFIG, dump_yaml(session.config))
+    if run.writes:
+        (run.path / names.CARD).unlink(missing_ok=True)  # it is written last: a run that has one is complete
+
+
+def _require_drawn(config: AnyConfig) -> None:
+    """Drawn data that a run begins with are those that its configuration records."""
+    data = config.data
+    require_drawn_as_asked({"data.train": data.train, "data.val": data.val}, data.root, data.synth)
 
 
 def _kind(config: AnyConfig) -> Any:
@@ -144,6 +229,7 @@ def _open(config: AnyConfig, run: RunDir, data: Any) -> Session:
     session.enter_stage(stages[0])
     rows = table(session.model)
     run.write_json(names.PARAMETERS, table_dict(rows))
+    session.about = {**session.about, **continuing.about(config, digests_of(*data))}
     say(f"run directory: {run.path}")
     if len(stages) == 1:
         say(render_table(rows))

@@ -7,19 +7,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from segtune.config import DenseExperimentConfig, validate_run
-from segtune.core import rundir as names
-from segtune.core.errors import ConfigError, SegtuneError
+from segtune.config import DenseExperimentConfig
+from segtune.core.errors import ConfigError
 from segtune.core.log import get_logger
-from segtune.core.records import Source
-from segtune.core.yaml_files import load_mapping
 from segtune.data.config import DataConfig, ImageConfig
 from segtune.data.dense.config import DenseDataConfig
-from segtune.data.dense.prepare import PreparedDense, prepare_dense
+from segtune.data.dense.prepare import prepare_dense
 from segtune.data.prepare import prepare
-from segtune.data.spec import DataSpec, is_absent
+from segtune.data.spec import DataSpec
 from segtune.engine import processes
-from segtune.engine.checkpoint import MANIFEST
 from segtune.engine.config import EvalConfig
 from segtune.engine.dense_config import DenseEvalConfig
 from segtune.engine.dense_loading import is_dense, load_dense_model
@@ -30,6 +26,7 @@ from segtune.engine.loading import find_checkpoint, load, usual_device
 from segtune.engine.processes import from_first, is_first
 from segtune.engine.run_images import images_of, trained_on_told
 from segtune.engine.scoring import place_of_scores, require_present, score
+from segtune.experiment import own_data
 
 _log = get_logger(__name__)
 
@@ -86,11 +83,14 @@ def evaluate(
     loaded = load(model)
     loaded.model.to(usual_device())
     out = out or place_of_scores(model, limit, first_query_only)
+    own = from_first(lambda: own_data.reasoning_data(model))
+    means = None if own.data is None else own.data.source
     settings = EvalConfig(batch_size=batch_size, overlays=overlays, max_new_tokens=loaded.max_new_tokens)
     documents = score(
         loaded, prepared, out, settings, list(modes),
-        baselines=score_baselines(prepared.source, _training_source(model)) if is_first() else {},
+        baselines=score_baselines(prepared.source, means) if is_first() else {},
         first_query_only=first_query_only, deviations=() if limit is None else (f"first_{limit}_images",),
+        undefined=_missing(own.missing, "mean_mask", "mean_mask_same_words"),
     )  # fmt: skip
     _log.info("scores and predictions are in %s", out)
     return documents
@@ -116,18 +116,27 @@ def _evaluate_dense(
     model: str, data: dict[str, Any], config: DenseEvalConfig, out: Path | None, limit: int | None
 ) -> dict[str, Any]:
     """Scores a dense model by `segtune-dense-1`."""
-    own = _dense_data(model)
-    settings = DenseDataConfig(**data) if own is None else own.model_copy(update=data)
+    run = own_data.config_of(model)
+    trained = run.data if isinstance(run, DenseExperimentConfig) else None
+    settings = DenseDataConfig(**data) if trained is None else trained.model_copy(update=data)
     prepared = from_first(lambda: prepare_dense(settings.train, settings, max_images=limit))
     _tell((*prepared.notes, *trained_on_told(model, data["train"], prepared.pictures)))
     loaded = load_dense_model(model)
     loaded.model.to(usual_device())
     out = out or place_of_scores(model, limit, first_query_only=False)
     cut = () if limit is None else (f"first_{limit}_images",)
-    training = None if own is None else _training_data(own)
-    document = score_dense(loaded, prepared, out, config, training=training, deviations=cut)
+    own = from_first(lambda: own_data.dense_data(model))
+    missing = _missing(own.missing, "most_frequent_class")
+    document = score_dense(loaded, prepared, out, config, training=own.data, deviations=cut, undefined=missing)
     _log.info("scores and predictions are in %s", out)
     return document
+
+
+def _missing(reason: str, *baselines: str) -> dict[str, str]:
+    """Why baselines are missing, for the scores and the person who asked for them."""
+    if reason:
+        _log.warning("without the baselines %s: %s", " and ".join(baselines), reason)
+    return {f"baselines.{name}": reason for name in baselines if reason}
 
 
 def _refuse_questions(modes: Sequence[Mode], first_query_only: bool, model: str) -> None:
@@ -147,44 +156,3 @@ def _refuse_views(inference: DenseEvalConfig | None, model: str) -> None:
             "a model that answers questions has no views and no windows", where=model, expected="a dense model",
             fix="leave --flip, --scales and --window away",
         )  # fmt: skip
-
-
-def _dense_data(model: str) -> DenseDataConfig | None:
-    """The data settings of a run, which say what its classes are made of; None where the model is of no run."""
-    place = Path(model.partition("@")[0])
-    if not (place / names.CONFIG).is_file() and (place / MANIFEST).is_file():
-        place = place.resolve().parent.parent  # a checkpoint that lies in its run
-    place /= names.CONFIG
-    if not place.is_file():
-        return None
-    config = validate_run(load_mapping(place), where=str(place))
-    return config.data if isinstance(config, DenseExperimentConfig) else None
-
-
-def _training_data(settings: DenseDataConfig) -> PreparedDense | None:
-    """The training data of a run, whose most frequent class is a baseline; None where they are not there."""
-    try:
-        directory = DataSpec.parse(settings.train, root=settings.root).directory
-        if directory is None or is_absent(directory):
-            return None
-        return prepare_dense(settings.train, settings, max_images=settings.max_train_images)
-    except SegtuneError as error:
-        _log.warning("no baseline from the training data: they cannot be read (%s)", error.message)
-        return None
-
-
-def _training_source(model: str) -> Source | None:
-    """The training data of a run, whose mean masks are a baseline; None where they are no fixed set or not there."""
-    place = Path(model.partition("@")[0]) / names.CONFIG
-    if not place.is_file():
-        return None
-    try:
-        config = validate_run(load_mapping(place), where=str(place)).data
-        assert isinstance(config, DataConfig), "a dense run is scored by other means"
-        directory = DataSpec.parse(config.train, root=config.root).directory
-        if directory is None or is_absent(directory):
-            return None
-        return prepare(config.train, config, max_samples=config.max_train_samples).source
-    except SegtuneError as error:
-        _log.warning("no baselines from mean masks: the run's training data cannot be read (%s)", error.message)
-        return None

@@ -11,7 +11,7 @@ from segtune.core.rundir import RunDir
 from segtune.reports import dense
 from segtune.reports.columns import about, best_values, side_by_side
 from segtune.reports.compare import progression_keys, shown_epochs
-from segtune.reports.documents import Row, is_number, number, scored_classes, title
+from segtune.reports.documents import Row, data_name, is_number, number, scored_classes, title
 from segtune.reports.facts import RunFacts, read_run
 from segtune.reports.tables import Block, Section, Table, markdown
 
@@ -45,18 +45,27 @@ def _facts(config: dict[str, Any], run: RunDir) -> str:
     parts = (model.get(part) for part in ("vlm", "vision", "language", "mask_model"))
     start = model["base"] or " + ".join(part for part in parts if part)
     environment = run.read_json(names.ENVIRONMENT)
+    used = run.read_json(names.DATA) if (run.path / names.DATA).is_file() else {}
     return "\n".join(
         [
             f"{config['description']}\n" if config.get("description") else "",
             f"- recipe: `{config['recipe']}`, seed {config['run']['seed']}",
             f"- starts from: `{start}`; mask features: {model['mask_features']}",
             f"- parameters: {parameters['total']:,} in all, {parameters['trainable']:,} trained",
-            f"- data: train `{data['train']}`, validation `{data['val']}`",
+            f"- data: train {_data(used, 'train', data)}, validation {_data(used, 'val', data)}",
             f"- {train['epochs']} epochs, {train['batch_size']} images a batch, rate {config['optim']['lr']}",
             f"- made on {environment.get('time', '?')}, {environment.get('cpu', '?')}, "
             f"torch {environment.get('packages', {}).get('torch', '?')}",
         ]
     )
+
+
+def _data(used: dict[str, Any], part: str, setting: dict[str, Any]) -> str:
+    """Which data a split was, by its folder and the digest of what it held."""
+    row = used.get(part)
+    digest = row.get("sha256") if isinstance(row, dict) else None
+    told = f" (sha256 `{digest[:12]}`)" if isinstance(digest, str) and digest else ""
+    return f"`{data_name(row, setting[part])}`{told}"
 
 
 def _scores(documents: list[dict[str, Any]]) -> str:

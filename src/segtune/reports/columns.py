@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from segtune.reports.documents import is_number
+from segtune.reports.documents import data_name, is_number
 from segtune.reports.facts import RunFacts
 from segtune.reports.tables import Cell
 
@@ -20,8 +20,8 @@ def about(run: RunFacts) -> dict[str, Cell]:
         **(_about_dense(run) if run.task == "dense" else {}),
         "parameters": _count(run.parameters.get("total")),
         "of these trained": _count(run.parameters.get("trainable")),
-        "training data": run.setting("data.train"),
-        "validation data": run.setting("data.val"),
+        "training data": data_name(run.data.get("train"), run.setting("data.train")),
+        "validation data": data_name(run.data.get("val"), run.setting("data.val")),
         "epochs": f"{len(run.train)} of {run.setting('train.epochs', '?')}" + ", stopped early" * run.stopped_early,
         "seed": str(run.setting("run.seed", "?")),
     }

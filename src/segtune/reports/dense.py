@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from segtune.reports.documents import (
     Row,
     baseline_title,
+    data_name,
     interval,
     interval_words,
     is_number,
@@ -181,7 +182,7 @@ def data_blocks(facts: RunFacts) -> tuple[Block, ...]:
     parts = {name: row for name, row in facts.data.items() if isinstance(row, dict)}
     columns = ("", "data", "images", "classes", "ignored pixels", "left out")
     rows = tuple(
-        (name, row.get("data"), row.get("images"), len(row.get("classes") or []) or None,
+        (name, data_name(row), row.get("images"), len(row.get("classes") or []) or None,
          _ignored(row), len(row.get("bad") or []))
         for name, row in parts.items()
     )  # fmt: skip

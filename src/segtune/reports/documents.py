@@ -106,3 +106,18 @@ def verdict(document: Row, name: str) -> str:
         f"{title(document)}: {name} {score:.3f} ({interval_words(document, name)}). The best answer without a model, "
         f"`{best}`, has {value:.3f}; the model is {told}."
     )
+
+
+def data_name(row: object, setting: object = None) -> str | None:
+    """Which data a split is, with its folder: a recipe may call it `.` and leave the place to `data.root`.
+
+    Args:
+        row: The entry of the split in `data.json`, in whatever state.
+        setting: What the configuration says, for a run that has not written the place down.
+    """
+    known = row if isinstance(row, dict) else {}
+    if not isinstance(known.get("path"), str):
+        said = known.get("data") or setting
+        return None if said is None else str(said)
+    split = f"@{known['split']}" if known.get("split") else ""
+    return f"{known.get('kind')}:{known['path']}{split}"

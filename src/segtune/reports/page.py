@@ -11,7 +11,7 @@ from segtune.core.rundir import RunDir
 from segtune.core.yaml_files import dump_mapping
 from segtune.reports import dense
 from segtune.reports.columns import about, best_values, side_by_side, speed_and_memory
-from segtune.reports.documents import Row, interval_words, is_number, number, picture_score, title, verdict
+from segtune.reports.documents import Row, data_name, interval_words, is_number, number, picture_score, title, verdict
 from segtune.reports.facts import RunFacts, read_run
 from segtune.reports.figures import history_figure
 from segtune.reports.published import published_section
@@ -212,7 +212,7 @@ def _data(facts: RunFacts) -> tuple[Block, ...]:
     bad = [f"{name}: {item}" for name, row in parts.items() for item in row.get("bad") or []]
     columns = ("", "data", "images", "queries", "left out")
     rows = tuple(
-        (n, r.get("data"), r.get("images"), r.get("queries"), len(r.get("bad") or [])) for n, r in parts.items()
+        (n, data_name(r), r.get("images"), r.get("queries"), len(r.get("bad") or [])) for n, r in parts.items()
     )
     shown: list[Block] = [Table(columns, rows)]
     if bad:

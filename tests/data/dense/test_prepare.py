@@ -16,7 +16,7 @@ from segtune.data.dense.config import DenseDataConfig
 from segtune.data.dense.loader import DenseScoringLoader, DenseTrainingLoader
 from segtune.data.dense.prepare import prepare_dense, prepare_dense_splits, training_weights
 from segtune.data.dense.transforms import DenseTransform
-from segtune.data.unchanged import data_facts, require_unchanged
+from segtune.data.unchanged import data_facts, require_unchanged, write_facts
 
 
 @pytest.fixture
@@ -125,10 +125,10 @@ def test_a_run_that_goes_on_sees_the_same_images(photos, write_masked, tmp_path)
     run = RunDir.create(tmp_path / "runs", "one")
     config = _config(photos)
     before = prepare_dense_splits(config, 0)
-    run.write_json("data.json", data_facts(*before))
+    write_facts(run, *before)
     require_unchanged(run, *prepare_dense_splits(config, 0))
     write_masked(photos / "train", "e", [[0, 1]])
-    with pytest.raises(DataError, match=r"(?s)expected: train: 4 images.*found: train: 5 images"):
+    with pytest.raises(DataError, match=r"train: 4 images -> 5 images: 1 new \(e\)"):
         require_unchanged(run, *prepare_dense_splits(config, 0))
     (photos / "train/images/a.png").unlink()
     (photos / "train/masks/a.png").unlink()

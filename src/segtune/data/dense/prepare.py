@@ -14,14 +14,15 @@ from typing import Any
 import numpy as np
 
 from segtune.core.errors import ConfigError, DataError
-from segtune.core.records import DenseSource
+from segtune.core.records import DenseSource, LabelledImage
 from segtune.data.bad_items import BadItem
 from segtune.data.dense.balance import ClassCounts, Counter, class_weights, count_classes
 from segtune.data.dense.config import DenseDataConfig
 from segtune.data.dense.open import open_dense_source
 from segtune.data.dense.views import DenseSubset, WithoutClasses
+from segtune.data.digests import Digester, Digests, of_parameters
 from segtune.data.open import usable
-from segtune.data.prepare import decode_all, look_at_pictures, named_dataset
+from segtune.data.prepare import absolute_root, decode_all, look_at_pictures, named_dataset, place_facts
 from segtune.data.shared import require_apart, short_digests
 from segtune.data.sources.classes import has_background
 from segtune.data.spec import DataSpec
@@ -42,6 +43,8 @@ class PreparedDense:
         background: Whether class 0 is the background.
         notes: What is usable and should be known about its files, in sentences.
         pictures: Names of the picture files by their digest; empty where they are drawn.
+        digests: Of everything that is left.
+        root: The absolute directory that links may lead to; None for the dataset's own.
     """
 
     spec: DataSpec
@@ -51,6 +54,8 @@ class PreparedDense:
     background: bool
     notes: tuple[str, ...] = ()
     pictures: Mapping[str, str] = field(default_factory=dict)
+    digests: Digests = field(default_factory=Digests)
+    root: str | None = None
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -63,9 +68,10 @@ class PreparedDense:
         """For `data.json`."""
         ids = "\n\n".join(self.source.item_id(index) for index in range(len(self.source)))
         return {
-            "data": str(self.spec), "images": len(self.source), "ids_sha256": hashlib.sha256(ids.encode()).hexdigest(),
-            "classes": list(self.source.classes), "counts": self.counts.to_dict(),
-            "bad": [str(item) for item in self.bad], "pictures": short_digests(self.pictures),
+            **place_facts(self.spec, self.root), "images": len(self.source), "sha256": self.digests.sha256,
+            "ids_sha256": hashlib.sha256(ids.encode()).hexdigest(), "classes": list(self.source.classes),
+            "counts": self.counts.to_dict(), "bad": [str(item) for item in self.bad],
+            "pictures": short_digests(self.pictures),
         }  # fmt: skip
 
 
@@ -92,22 +98,28 @@ def prepare_dense(name: str, config: DenseDataConfig, *, max_images: int | None 
     bad = list(usable(opened, config.max_bad_fraction, name))
     source = WithoutClasses(opened, config.exclude) if config.exclude else opened
     background = has_background(source.classes) if config.background is None else config.background
+    root = absolute_root(config.root)
     if drawn:
-        return PreparedDense(spec, source, tuple(bad), count_classes(source, COUNTED_OF_STREAM), background)
-    counter = Counter(source.classes)
+        digests = of_parameters(
+            data=str(spec), seed=seed, queries=config.stream_queries, images=len(source), classes=source.classes,
+            words=config.words,
+        )  # fmt: skip
+        counts = count_classes(source, COUNTED_OF_STREAM)
+        return PreparedDense(spec, source, tuple(bad), counts, background, digests=digests, root=root)
+    counter, digester = Counter(source.classes), Digester()
+
+    def read(item: LabelledImage) -> None:
+        """Counts an image and takes in its digest; one whose labels are wrong raises before."""
+        counter.add(item.labels)
+        digester.add_labelled(item)
+
     found = int(getattr(opened, "files", len(opened)))
     readable = decode_all(
-        spec,
-        len(source),
-        lambda index: counter.add(source.item(index).labels),
-        bad,
-        found,
-        config.max_bad_fraction,
-        name,
+        spec, len(source), lambda index: read(source.item(index)), bad, found, config.max_bad_fraction, name
     )
     left = source if len(readable) == len(source) else DenseSubset(source, readable)
     notes, pictures = look_at_pictures(opened, readable, config.image)
-    return PreparedDense(spec, left, tuple(bad), counter.counts(), background, notes, pictures)
+    return PreparedDense(spec, left, tuple(bad), counter.counts(), background, notes, pictures, digester.result(), root)
 
 
 def prepare_dense_splits(config: DenseDataConfig, seed: int) -> tuple[PreparedDense, PreparedDense | None]:

@@ -115,6 +115,17 @@ def drawn_otherwise(directory: Path, version: int) -> str | None:
     )
 
 
+def drawn_as(directory: Path, description: Mapping[str, Any], files: Mapping[str, str]) -> str:
+    """What a directory holds instead of a dataset that was drawn as described, in words; empty where it holds that one.
+
+    Args:
+        directory: An existing directory.
+        description: What decides every file, as for `draw_once`.
+        files: Likewise.
+    """
+    return _look(directory, description, files)[1]
+
+
 def _existing(directory: Path, description: Mapping[str, Any], files: Mapping[str, str]) -> Counts | None:
     """The counts of a dataset that is already there as described; None where the directory is free.
 
@@ -123,24 +134,33 @@ def _existing(directory: Path, description: Mapping[str, Any], files: Mapping[st
     """
     if not directory.exists() or (directory.is_dir() and not any(directory.iterdir())):
         return None
+    counts, found = _look(directory, description, files)
+    if not found:
+        return counts
+    raise ConfigError(
+        "there is something else in the way", where=str(directory), found=found,
+        expected=f"no such directory, an empty one, or the same dataset: {in_words(description)}",
+        fix="name another directory, or remove this one",
+    )  # fmt: skip
+
+
+def in_words(description: Mapping[str, Any]) -> str:
+    """A description in one line."""
+    return ", ".join(f"{key} {value}" for key, value in description.items())
+
+
+def _look(directory: Path, description: Mapping[str, Any], files: Mapping[str, str]) -> tuple[Counts, str]:
+    """The counts of a dataset that is there as described, or what is there instead, in words."""
     found = "a file" if directory.is_file() else f"a directory without {DESCRIPTION}"
     try:
         made = json.loads(read_regular(directory / DESCRIPTION))
-        found = ", ".join(f"{key} {made.get(key, '(not said)')}" for key in description)
+        found = in_words({key: made.get(key, "(not said)") for key in description})
         if all(made.get(key) == value for key, value in description.items()):
             counts: Counts = made["counts"]
-            lost = _lost(directory, counts, files)
-            if not lost:
-                return counts
-            found = "; ".join(lost)
+            return counts, "; ".join(_lost(directory, counts, files))
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        pass  # not ours, or damaged: refused below
-    raise ConfigError(
-        "there is something else in the way", where=str(directory), found=found,
-        expected="no such directory, an empty one, or the same dataset: "
-        + ", ".join(f"{key} {value}" for key, value in description.items()),
-        fix="name another directory, or remove this one",
-    )  # fmt: skip
+        pass  # not ours, or damaged: told as what was found so far
+    return {}, found
 
 
 def _lost(directory: Path, counts: Counts, files: Mapping[str, str]) -> list[str]:

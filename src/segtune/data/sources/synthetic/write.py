@@ -26,6 +26,9 @@ from segtune.ops.masks import PolygonShape
 VERSION = 5
 """Raised whenever the same arguments would draw something else."""
 
+FILES = {"*.json": "files", "*.jpg": "files"}
+"""The files below a split, and the count that says how many there are."""
+
 Polygons = dict[int, list[PolygonShape]]
 """Index of an object -> the polygons of its target."""
 
@@ -144,5 +147,9 @@ def write_dataset(directory: Path, *, scenes: int, seed: int, splits: Mapping[st
             first += size
         return counts
 
-    description = {"version": VERSION, "seed": seed, "scenes": scenes, "splits": sizes}
-    return draw_once(directory, description, {"*.json": "files", "*.jpg": "files"}, write)
+    return draw_once(directory, description_of(scenes, seed, splits), FILES, write)
+
+
+def description_of(scenes: int, seed: int, splits: Mapping[str, float] = SPLITS) -> dict[str, Any]:
+    """What decides every file of the dataset; the arguments are those of `write_dataset`."""
+    return {"version": VERSION, "seed": seed, "scenes": scenes, "splits": split_sizes(scenes, splits)}

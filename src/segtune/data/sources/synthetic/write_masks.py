@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -21,6 +22,9 @@ from segtune.data.sources.synthetic.scene import Scene, draw_scene, scene_rng
 
 MASKS_VERSION = 1
 """Raised whenever the same arguments would draw something else."""
+
+MASKS_FILES = {f"{IMAGES}/*.jpg": "images", f"{MASKS}/*.png": "images"}
+"""The files below a split, and the count that says how many there are."""
 
 _KEYS = {"train": 31, "val": 32, "test": 33}  # first word of the seed key; streams and the other dataset use others
 _LABELS = "shapes"
@@ -55,7 +59,6 @@ def write_masks(directory: Path, *, scenes: int, seed: int) -> Counts:
     if seed < 0:
         raise ConfigError("the seed is negative", where="seed", expected="0 or more", found=str(seed), fix="use 0")
     sizes = split_sizes(scenes)
-    description = {"kind": "masks", "version": MASKS_VERSION, "seed": seed, "scenes": scenes, "splits": sizes}
 
     def write(place: Path) -> Counts:
         """Writes `classes.json` and the splits; scenes are numbered through all of them."""
@@ -67,7 +70,13 @@ def write_masks(directory: Path, *, scenes: int, seed: int) -> Counts:
             first += size
         return counts
 
-    return draw_once(directory, description, {f"{IMAGES}/*.jpg": "images", f"{MASKS}/*.png": "images"}, write)
+    return draw_once(directory, masks_description(scenes, seed), MASKS_FILES, write)
+
+
+def masks_description(scenes: int, seed: int) -> dict[str, Any]:
+    """What decides every file of the dataset; the arguments are those of `write_masks`."""
+    sizes = split_sizes(scenes)
+    return {"kind": "masks", "version": MASKS_VERSION, "seed": seed, "scenes": scenes, "splits": sizes}
 
 
 def _write_split(place: Path, split: str, size: int, seed: int, first: int) -> dict[str, int]:
