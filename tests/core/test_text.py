@@ -14,8 +14,8 @@ from segtune.core.text import (
     require_texts_in,
     require_utf8,
     shortened,
-    visible,
 )
+from segtune.core.visible import visible
 
 GOOD = ("the red box", "瓶子\tand\na line", "l’été", "\U0001f600 a whole emoji", "بسم الله", "a" * MAX_CHARACTERS)
 

@@ -8,6 +8,8 @@ from typing import Annotated, Literal
 
 import typer
 
+from segtune.cli.output import echo
+
 DrawnKind = Literal["reasonseg", "masks"]
 """What goes with drawn scenes: questions and polygons, or a class for every pixel."""
 
@@ -28,7 +30,7 @@ def check(
     from segtune.data.check import check_dataset
 
     report = check_dataset(dataset)
-    typer.echo(json.dumps(report.to_dict(), indent=2, ensure_ascii=False) if as_json else report.text())
+    echo(json.dumps(report.to_dict(), indent=2, ensure_ascii=False) if as_json else report.text())
     if report.bad:
         raise typer.Exit(3)
 
@@ -54,5 +56,5 @@ def synth(
 
     draw = write_masks if kind == "masks" else write_dataset
     for split, counts in draw(directory, scenes=scenes, seed=seed).items():
-        typer.echo(f"{split}: " + ", ".join(f"{count} {what}" for what, count in counts.items()))
-    typer.echo(f"try next:\n  segtune data check {directory}")
+        echo(f"{split}: " + ", ".join(f"{count} {what}" for what, count in counts.items()))
+    echo(f"try next:\n  segtune data check {directory}")

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from segtune.cli.output import echo
 from segtune.cli.views import FlipOption, FlipVerticalOption, ScalesOption, WindowOption, inference
 
 Mode = Literal["generate", "forced", "both"]
@@ -56,10 +57,10 @@ def evaluate(
         inference=inference(flip, flip_vertical, scales, window),
     )
     if as_json:
-        typer.echo(json.dumps(documents, indent=2, ensure_ascii=False))
+        echo(json.dumps(documents, indent=2, ensure_ascii=False))
         return
     from segtune.reports.summary import evaluation_lines
 
     for document in documents:
         for line in evaluation_lines(document):
-            typer.echo(line)
+            echo(line)

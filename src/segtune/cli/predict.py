@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from segtune.cli.output import echo
 from segtune.cli.views import FlipOption, FlipVerticalOption, ScalesOption, WindowOption, inference
 
 if TYPE_CHECKING:
@@ -27,6 +29,10 @@ def predict(
     flip_vertical: FlipVerticalOption = False,
     scales: ScalesOption = "1",
     window: WindowOption = None,
+    sentence: Annotated[
+        bool | None,
+        typer.Option("--sentence/--phrase", help="How the question is worded; by default as its text reads."),
+    ] = None,
     heat: Annotated[
         str | None, typer.Option("--heat", metavar="CLASS", help="Dense: a Grad-CAM overlay for this class, or binary.")
     ] = None,
@@ -44,6 +50,8 @@ def predict(
     """
     if layer is not None and heat is None:
         raise typer.BadParameter("--layer is the layer of --heat CLASS", param_hint="--layer")
+    if query is None and sentence is not None:
+        raise typer.BadParameter("--sentence and --phrase are for models that are asked a QUERY")
     if query is None:
         _classes(model, image, out, inference(flip, flip_vertical, scales, window), heat, layer, as_json=as_json)
         return
@@ -56,19 +64,14 @@ def predict(
     from segtune.data.images import open_image
 
     # what is wrong with the question or the image is told before the seconds or minutes that a model takes to load
-    Query.typed(query)
+    Query.typed(query, sentence)
     pixels = open_image(image)
     from segtune import Predictor
 
-    prediction = Predictor.from_pretrained(model).predict(pixels, query)
+    prediction = Predictor.from_pretrained(model).predict(pixels, query, is_sentence=sentence)
     paths = prediction.save(out, stem=image.stem)
-    if as_json:
-        typer.echo(json.dumps(prediction.to_dict(), indent=2, ensure_ascii=False))
-        return
-    typer.echo(f"answer: {prediction.text}")
-    typer.echo(prediction.summary())
-    for path in paths:
-        typer.echo(str(path))
+    words = (f"answer: {prediction.text}", prediction.summary())
+    _tell(words, prediction.to_dict(), paths, as_json=as_json)
 
 
 def _classes(
@@ -92,9 +95,10 @@ def _classes(
     seen = [] if heat is None else [predictor.save_heat(pixels, heat, out, stem=image.stem, layer=layer)]
     prediction = predictor.predict(pixels)
     paths = [*prediction.save(out, stem=image.stem), *seen]
-    if as_json:
-        typer.echo(json.dumps(prediction.to_dict(), indent=2, ensure_ascii=False))
-        return
-    typer.echo(prediction.summary())
-    for path in paths:
-        typer.echo(str(path))
+    _tell((prediction.summary(),), prediction.to_dict(), paths, as_json=as_json)
+
+
+def _tell(words: Sequence[str], values: dict[str, Any], paths: Sequence[Path], *, as_json: bool) -> None:
+    """Prints an answer: its words and files, or its values as JSON."""
+    for line in (json.dumps(values, indent=2, ensure_ascii=False),) if as_json else (*words, *map(str, paths)):
+        echo(line)

@@ -1,7 +1,7 @@
 """What counts as a text, and how foreign text is shown: the rules for every string that comes from outside.
 
 A text enters through `require_text` (a question, an explanation), `require_name` (a class, a label) or `require_utf8`
-(a path, the words of a foreign prediction). What a person or a terminal sees goes through `visible`.
+(a path, the words of a foreign prediction). What a person or a terminal sees goes through `core.visible`.
 """
 
 from __future__ import annotations
@@ -11,15 +11,26 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from segtune.core.errors import DataError, SegtuneError
+from segtune.core.visible import visible
 
 MAX_CHARACTERS = 4000
 """The longest text of a dataset, in characters: about 650 words of English. What a model can read is often less."""
 
+SENTENCE_WORDS = 8
+"""A text of so many words, or more, is a sentence."""
+
+_QUESTION_MARKS = re.compile("[?？؟՞፧⁇⁈⁉‽⸮]")
+_END_MARKS = tuple(".!。！．…।॥۔։።။៕")
+# Scripts that put no space between words, with about as many characters in a word: Thai, Lao, Burmese, Khmer; then
+# Japanese and Chinese. Korean has spaces.
+_UNSPACED = (
+    (re.compile("[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff]"), 4),
+    (re.compile("[\u3040-\u30ff\u3400-\u9fff]"), 2),
+)
+
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f]")
 _CONTROL_IN_TEXT = re.compile("[\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f]")  # all but those that are white space
-# C0 without tab and line feed, C1, line and paragraph separators, overrides of the writing direction, surrogates
-_UNSEEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 def require_utf8(
@@ -42,7 +53,7 @@ def require_utf8(
         return text
     raise error(
         f"{what} holds half of a character, which UTF-8 cannot hold",
-        where=visible(where),
+        where=where,
         expected="whole characters",
         found=f"U+{ord(found[0]):04X} at position {found.start()} of {shortened(text)}",
         fix=fix or "write the text again, in UTF-8",
@@ -61,7 +72,7 @@ def require_text(
     if len(text) > MAX_CHARACTERS:
         raise error(
             f"{what} is too long",
-            where=visible(where),
+            where=where,
             expected=f"at most {MAX_CHARACTERS:,} characters",
             found=f"{len(text):,}, which begin with {shortened(text)}",
             fix=fix or "shorten the text",
@@ -78,27 +89,34 @@ def require_name(
     return text
 
 
-def require_texts_in(value: Any, where: str, *, error: type[SegtuneError] = DataError) -> None:
-    """Refuses plain data (mappings, lists, strings) of which any key or string is no text but for its length.
+def require_texts_in(value: Any, where: str, *, error: type[SegtuneError] = DataError, controls: bool = False) -> None:
+    """Refuses plain data (mappings, lists, strings) of which any key or string is no text; its length is free.
 
     Args:
         value: As JSON and YAML give it.
         where: The file or recipe; the message adds the dotted key.
         error: Which error to raise.
+        controls: Whether control characters are allowed.
     """
     for key, text in _strings(value, ""):
         place = f"{where}, {key}" if key else where
         require_utf8(text, place, what="this value", error=error)
-        _refuse_control(_CONTROL_IN_TEXT, text, place, "this value", error, "")
+        if not controls:
+            _refuse_control(_CONTROL_IN_TEXT, text, place, "this value", error, "")
 
 
-def visible(text: str) -> str:
-    r"""A text as it may stand on a terminal: control characters are shown as `\u001b`, and do nothing.
+def reads_as_sentence(text: str) -> bool:
+    """Whether a text is a whole sentence ("long") or a phrase ("short"), where nothing else says so.
 
-    Tabs and line feeds stay. So do whole texts of JSON: what is replaced is written as JSON writes it. Overrides of the
-    writing direction are shown too, because with them a line can say something else than it holds.
+    A sentence has a question mark anywhere, or a full stop or exclamation mark at its end, or at least
+    `SENTENCE_WORDS` words. In scripts without spaces the words are counted by their usual length. Training, evaluation
+    and prediction all ask here, so that a text is worded alike everywhere.
     """
-    return _UNSEEN.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+    text = text.strip()
+    if _QUESTION_MARKS.search(text) or text.endswith(_END_MARKS):
+        return True
+    words = len(text.split()) + sum(len(pattern.findall(text)) // length for pattern, length in _UNSPACED)
+    return words >= SENTENCE_WORDS
 
 
 def shortened(text: str, most: int = 60) -> str:
@@ -114,7 +132,7 @@ def _refuse_control(
     if found is not None:
         raise error(
             f"{what} holds a control character",
-            where=visible(where),
+            where=where,
             expected="letters, digits, signs and spaces",
             found=f"U+{ord(found[0]):04X} at position {found.start()} of {shortened(text)}",
             fix=fix or "remove it",

@@ -15,6 +15,7 @@ from typing import Any
 import yaml
 
 from segtune.core.errors import ConfigError
+from segtune.core.text import require_texts_in
 
 _PLAIN_TYPES = (
     ("bool", r"true|True|TRUE|false|False|FALSE", "tTfF"),
@@ -94,6 +95,7 @@ def load_mapping(path: Path | str) -> dict[str, Any]:
             "not a mapping", where=str(path), expected="lines of the form `name: value`", found=type(data).__name__
         )
     _require_string_keys(data, str(path))
+    require_texts_in(data, str(path), error=ConfigError)
     return data
 
 

@@ -11,6 +11,7 @@ from segtune.config import ExperimentConfig
 from segtune.core import rundir as names
 from segtune.core.rng import derive
 from segtune.core.rundir import RunDir
+from segtune.data.lengths import require_fitting_texts
 from segtune.data.loader import Draw, ScoringLoader, TrainingLoader
 from segtune.data.prepare import Prepared, prepare_splits
 from segtune.data.unchanged import data_facts
@@ -61,6 +62,9 @@ def open_session(config: ExperimentConfig, run: RunDir, data: Data) -> Session:
     torch.manual_seed(derive(config.run.seed, "model"))
     loaded = build(config.model, config.conversation, run.path, to_train=True)
     loaded.max_new_tokens = config.eval.max_new_tokens
+    require_fitting_texts(training.source, loaded.conversation, explain=config.data.explain > 0)
+    if validation is not None:
+        require_fitting_texts(validation.source, loaded.conversation)
     trained = trained_names(loaded.model)
     accelerator = accelerator_for(config.train.precision)
     loaded.model.to(accelerator.device)

@@ -15,6 +15,7 @@ from segtune.core.yaml_files import load_mapping
 from segtune.data.config import DataConfig
 from segtune.data.dense.config import DenseDataConfig
 from segtune.data.dense.prepare import PreparedDense, prepare_dense
+from segtune.data.lengths import require_fitting_texts
 from segtune.data.prepare import prepare
 from segtune.data.spec import DataSpec, is_absent
 from segtune.engine import processes
@@ -75,6 +76,7 @@ def evaluate(
     _refuse_views(inference, model)
     prepared = from_first(lambda: prepare(data, DataConfig(train=data), limit=limit, first_query_only=first_query_only))
     loaded = load(model)
+    require_fitting_texts(prepared.source, loaded.conversation)
     loaded.model.to(usual_device())
     out = out or place_of_scores(model, limit, first_query_only)
     settings = EvalConfig(batch_size=batch_size, overlays=overlays, max_new_tokens=loaded.max_new_tokens)

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from segtune.core.errors import DataError
+from segtune.core.text import require_utf8
 from segtune.ops.masks import union_masks
 from segtune.ops.rle import Rle, rle_decode
 
@@ -153,6 +154,8 @@ def parse_prediction(line: str, where: str) -> PredictedMasks:
     text, emitted = values.get("text") or "", values.get("emitted", bool(masks))
     if not isinstance(text, str) or not isinstance(emitted, bool):
         raise _not_a_prediction(where, "'text' is no text or 'emitted' neither true nor false")
+    for key in ("id", "text"):
+        require_utf8(values.get(key) or "", where, what=repr(key))
     return PredictedMasks(values["id"], tuple(masks), tuple(float(score) for score in scores), text, emitted)
 
 

@@ -14,10 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from segtune.core.errors import DataError
+from segtune.core.text import require_name, require_text
 from segtune.ops.masks import PolygonShape, validate_polygon
-
-LONG_TEXT_WORDS = 8
-"""A file without `is_sentence` counts as long when any of its texts has more words than this."""
 
 _EXAMPLE = '{"text": ["..."], "is_sentence": true, "shapes": [{"label": "target", "points": [[x, y], ...]}]}'
 
@@ -58,21 +56,20 @@ class Annotation:
 
     Attributes:
         texts: At least one; none is empty.
-        is_sentence: True for sentences ("long"), False for phrases ("short"); one value for all texts of the file.
+        is_sentence: True for sentences ("long"), False for phrases ("short"), for all texts of the file; None where the
+            file leaves it open, and each text decides for itself (`core.text.reads_as_sentence`).
         shapes: The polygons, (x, y) in original pixels; may be empty (there is no such thing in the image).
         kind: What kind of thought the texts need, where the file says so; else empty.
     """
 
     texts: tuple[str, ...]
-    is_sentence: bool
+    is_sentence: bool | None
     shapes: tuple[PolygonShape, ...]
     kind: str = ""
 
 
 def read_annotation(path: Path, more_texts: Sequence[str] = ()) -> Annotation:
     """Reads and validates one annotation file.
-
-    Where `is_sentence` is absent, the file counts as long when any of its texts has more than `LONG_TEXT_WORDS` words.
 
     Args:
         path: The JSON file.
@@ -93,7 +90,7 @@ def read_annotation(path: Path, more_texts: Sequence[str] = ()) -> Annotation:
     own = () if more_texts and "text" not in content else _texts(content, path)
     said = {normal_text(text) for text in own}
     texts = (*own, *{normal_text(text): text for text in more_texts if normal_text(text) not in said}.values())
-    return Annotation(texts, _is_sentence(content, texts, path), _shapes(content, path), _kind(content, path))
+    return Annotation(texts, _is_sentence(content, path), _shapes(content, path), _kind(content, path))
 
 
 def read_explanations(path: Path) -> dict[tuple[str, str], str]:
@@ -121,6 +118,9 @@ def read_explanations(path: Path) -> dict[tuple[str, str], str]:
             found=type(entries).__name__ if not isinstance(entries, list) else "an entry without these texts",
             fix="correct the file, or remove it (it is not needed)",
         )
+    for number, entry in enumerate(entries):
+        for key in keys:
+            require_text(entry[key], f"{path}, entry {number}", what=repr(key))
     return {(entry["image"], normal_text(entry["query"])): entry["outputs"] for entry in entries}
 
 
@@ -134,7 +134,7 @@ def _texts(content: dict[str, Any], path: Path) -> tuple[str, ...]:
     if isinstance(texts, str):
         texts = [texts]
     if isinstance(texts, list) and texts and all(isinstance(text, str) and text.strip() for text in texts):
-        return tuple(texts)
+        return tuple(require_text(text, str(path), what="'text'") for text in texts)
     raise DataError(
         "the annotation has no 'text'" if "text" not in content else "'text' is not as expected",
         where=str(path),
@@ -144,11 +144,9 @@ def _texts(content: dict[str, Any], path: Path) -> tuple[str, ...]:
     )
 
 
-def _is_sentence(content: dict[str, Any], texts: tuple[str, ...], path: Path) -> bool:
-    if "is_sentence" not in content:
-        return any(len(text.split()) > LONG_TEXT_WORDS for text in texts)
-    value = content["is_sentence"]
-    if isinstance(value, bool):
+def _is_sentence(content: dict[str, Any], path: Path) -> bool | None:
+    value = content.get("is_sentence")
+    if isinstance(value, bool) or "is_sentence" not in content:
         return value
     raise DataError(
         "'is_sentence' is not as expected",
@@ -182,13 +180,14 @@ def _shape(shape: Any, where: str) -> PolygonShape:
             found=_shown(shape, "label") if isinstance(shape, dict) else type(shape).__name__,
             fix="give the shape a label, or remove it",
         )
+    require_name(label, where, what="the label of a shape")
     return PolygonShape(label, validate_polygon(shape.get("points"), where, label=label))
 
 
 def _kind(content: dict[str, Any], path: Path) -> str:
     kind = content.get("kind", "")
     if isinstance(kind, str):
-        return kind
+        return require_name(kind, str(path), what="'kind'")
     raise DataError("'kind' is not a text", where=str(path), expected="a word", found=_shown(content, "kind"))
 
 

@@ -15,6 +15,7 @@ import numpy as np
 
 from segtune.core.errors import DataError
 from segtune.core.records import IGNORE
+from segtune.core.text import require_name, require_utf8
 from segtune.data.sources.annotations import read_json
 from segtune.data.sources.classes import BACKGROUND
 from segtune.ops.masks import validate_polygon
@@ -110,6 +111,8 @@ def _read_categories(entries: Any, path: Path) -> tuple[tuple[str, ...], dict[in
             "the categories are not as expected", where=str(path), expected='[{"id": 1, "name": "wound"}, ...]',
             found=str(entries)[:80], fix="correct the file",
         )  # fmt: skip
+    for entry in entries:
+        require_name(entry["name"], str(path), what="the name of a category")
     ordered = sorted(entries, key=lambda entry: entry["id"])
     names = [entry["name"] for entry in ordered if entry["name"].strip().casefold() != BACKGROUND]
     ids = {entry["id"] for entry in ordered}
@@ -134,6 +137,8 @@ def _read_images(entries: Any, refused: list[str]) -> dict[int, Picture]:
             refused.append(f'image {index} has no "id" or "file_name"')
         elif number in pictures:
             refused.append(f"two images have the id {number}; found {name}")
+        elif fault := _name_fault(name):
+            refused.append(f"image {index}: {fault}")
         elif not all(type(side) is int and side > 0 for side in size):
             pictures[number] = Picture(name, (0, 0), refused=f"its size is missing; found {size}")
         else:
@@ -141,6 +146,15 @@ def _read_images(entries: Any, refused: list[str]) -> dict[int, Picture]:
             if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
                 pictures[number].refused = "the path leads out of the folder of the images"
     return pictures
+
+
+def _name_fault(name: str) -> str:
+    """Why a file name cannot be the name of a file; empty where it can."""
+    try:
+        require_utf8(name, "", what='"file_name"')
+    except DataError as error:
+        return f"{error.message}; found {error.found}"
+    return ""
 
 
 def _add_instance(
