@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 
 import pytest
-from tests.factory import plain_loaded
+from tests.factory import plain_loaded, tiny_base
 
+from segtune.cli.main import main
 from segtune.core.errors import DataError
 from segtune.data.lengths import require_fitting_texts
 from segtune.data.prepare import FirstSamples, Subset
@@ -49,3 +50,13 @@ def test_explanations_count_where_they_are_answers(tmp_path, write_pair, convers
 
 def test_a_stream_is_passed_over(conversation) -> None:
     require_fitting_texts(AttributeStream(4, 0, 2, "train", 0), conversation)
+
+
+def test_a_check_for_a_model(tmp_path, write_pair, capsys) -> None:
+    write_pair(tmp_path / "train", "a", text=["a box"])
+    write_pair(tmp_path / "val", "b", text=[LONG])
+    arguments = ["data", "check", str(tmp_path)]
+    assert main(arguments) == 0
+    assert main([*arguments, "--model", str(tiny_base())]) == 3
+    assert "b.json" in capsys.readouterr().err
+    assert main(["data", "check", f"{tmp_path}@train", "--model", str(tiny_base())]) == 0

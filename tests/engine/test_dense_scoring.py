@@ -56,7 +56,8 @@ def test_files_beside_each_other_tell_the_same(mode: str, tmp_path) -> None:
     assert "most_frequent_class" in str(document["baselines"])
     assert document["inference"] == {
         "tta": {
-            "flip": config.tta.flip, "flip_vertical": config.tta.flip_vertical, "scales": list(config.tta.scales),
+            "flip": config.tta.flip, "flip_vertical": config.tta.flip_vertical, "mirror": "auto",
+            "scales": list(config.tta.scales),
         },
         "window": None if config.window is None else list(config.window), "overlap": config.overlap,
     }  # fmt: skip
@@ -100,5 +101,5 @@ def test_data_with_other_classes_are_refused_before_anything_is_written(tmp_path
     source.classes = ("background", "green", "red")
     with pytest.raises(DataError, match="other classes than the model") as caught:
         score_dense(_loaded(), _prepared(source), tmp_path / "new", CONFIGS["dense"])
-    assert (caught.value.expected, caught.value.found) == ("background, left, right", "background, right, left")
+    assert (caught.value.expected, caught.value.found) == ("background, red, green", "background, green, red")
     assert not (tmp_path / "new").exists()

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from segtune.cli.output import echo
+
+if TYPE_CHECKING:
+    from segtune.data.check_report import CheckReport
+    from segtune.data.dense.check import DenseCheckReport
 
 DrawnKind = Literal["reasonseg", "masks"]
 """What goes with drawn scenes: questions and polygons, or a class for every pixel."""
@@ -19,13 +23,17 @@ app = typer.Typer(help="Check a dataset or draw a synthetic one.", no_args_is_he
 @app.command("check")
 def check(
     dataset: Annotated[str, typer.Argument(metavar="DIR", help="The dataset; DIR@SPLIT checks one split.")],
+    model: Annotated[
+        str | None, typer.Option("--model", metavar="MODEL", help="List texts too long for this model as well.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
 ) -> None:
     """Count what a dataset holds and list every bad item; exits 3 when there is one.
 
     \b
-    Example:
+    Examples:
       segtune data check photos
+      segtune data check photos --model segtune/tiny
     """
     from segtune.data.check import check_dataset
 
@@ -33,6 +41,23 @@ def check(
     echo(json.dumps(report.to_dict(), indent=2, ensure_ascii=False) if as_json else report.text())
     if report.bad:
         raise typer.Exit(3)
+    if model is not None:
+        _require_fitting_texts(report, model)
+
+
+def _require_fitting_texts(report: CheckReport | DenseCheckReport, model: str) -> None:
+    """Refuses texts, and explanations, that do not fit the context of a model; pixels with classes have none."""
+    from segtune.data.check_report import CheckReport
+
+    if not isinstance(report, CheckReport):
+        raise typer.BadParameter("a class for every pixel has no texts", param_hint="--model")
+    from segtune.data.lengths import require_fitting_texts
+    from segtune.data.sources.reasonseg import ReasonSeg
+    from segtune.engine.loading import load
+
+    conversation = load(model).conversation
+    for split in report.splits:
+        require_fitting_texts(ReasonSeg(report.dataset, split.split), conversation, explain=True)
 
 
 @app.command("synth")
