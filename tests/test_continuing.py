@@ -232,8 +232,9 @@ def test_data_that_have_moved_are_known_by_their_digest(capsys: pytest.CaptureFi
     with pytest.raises(DataError, match="does not exist"):
         experiment.resume("runs/a")
     moved = ["data.train=masks:elsewhere@train", "data.val=masks:elsewhere@val"]
+    swapped = [moved[0].replace("@train", "@val"), moved[1].replace("@val", "@train")]
     with pytest.raises(DataError, match="no longer those that this run was trained on"):
-        experiment.resume("runs/a", [moved[0].replace("@train", "@val"), moved[1]])
+        experiment.resume("runs/a", swapped)
     environment = read_json("runs/a/environment.json")
     environment["packages"]["torch"] = "1.0"
     write_json("runs/a/environment.json", environment)

@@ -190,7 +190,7 @@ def test_settings_and_options_in_the_text_exist(page: Path) -> None:
 
 def _options(command: Any) -> set[str]:
     """Every option of a command and of those below it."""
-    own = {name for parameter in command.params for name in parameter.opts}
+    own = {name for parameter in command.params for name in (*parameter.opts, *parameter.secondary_opts)}
     return own.union(*(_options(one) for one in getattr(command, "commands", {}).values()))
 
 

@@ -50,6 +50,22 @@ def test_other_words_do_not_stop_a_flip(text):
     assert not _equal(augment(drawn, FLIP, generator(0)), drawn)
 
 
+@pytest.mark.parametrize(
+    "text", ["左边的盒子", "das linke Kästchen", "la boîte de gauche", "the LHS box", "at 3 o'clock"]
+)
+def test_no_flip_where_a_text_says_a_side_in_another_way(text):
+    drawn = _asking(text)
+    assert _equal(augment(drawn, FLIP, generator(0)), drawn)
+
+
+def test_the_switch_overrules_what_texts_say():
+    sided, plain = _asking("the box on the left"), _asking("the box")
+    for mirror, mirrored in (("always", (True, True)), ("never", (False, False)), ("auto", (False, True))):
+        config = AugmentConfig(flip=1.0, mirror=mirror)
+        found = tuple(not _equal(augment(item, config, generator(0)), item) for item in (sided, plain))
+        assert found == mirrored, mirror
+
+
 def test_no_flip_where_the_answer_would_say_a_side():
     drawn = _asking("the box", explanation="It is the box on the left.")
     assert _equal(augment(drawn, FLIP, generator(0)), drawn)

@@ -157,3 +157,25 @@ def test_another_wording():
     other = Conversation(loaded.parts.processor, replace(loaded.parts.input_spec, conversation=wording))
     assert other.question(Query("the red box", is_sentence=False)) == "the red box"
     assert other.question(Query("Which one?", is_sentence=True)) == "Q: Which one?"
+
+
+def test_a_text_that_does_not_fit_the_context_is_refused(conversation):
+    room = _loaded().parts.input_spec.max_positions
+    assert room == _loaded().model.vlm.vlm.config.text_config.max_position_embeddings
+    answer = "It is <SEG>."
+    short, long = (Query("box " * count, is_sentence=True) for count in (10, room))
+    conversation.turn(short, answer)
+    assert conversation.surely_fits(short, answer)
+    assert not conversation.surely_fits(long, answer)
+    with pytest.raises(DataError, match="do not fit the context") as caught:
+        conversation.turn(long, answer, where="x#0")
+    assert str(caught.value).startswith("x#0: ")
+
+
+def test_what_surely_fits_fits(conversation):
+    room = _loaded().parts.input_spec.max_positions
+    answer = "It is <SEG>."
+    for words in range(0, room, 7):
+        query = Query("?" + "!?" * words, is_sentence=True)  # every sign is a token
+        if conversation.surely_fits(query, answer):
+            conversation.turn(query, answer)

@@ -140,7 +140,8 @@ def test_scores_with_views_and_windows(dense: Trained, tmp_path: Path, does: Run
     assert document == read_json(tmp_path / "eval_shapes_val_dense-tta-windows.json")
     assert document["protocol"] == "segtune-dense-1"
     assert document["inference"] == {
-        "tta": {"flip": True, "flip_vertical": False, "scales": [0.75, 1.0]}, "window": [80, 100], "overlap": 0.5,
+        "tta": {"flip": True, "flip_vertical": False, "mirror": "auto", "scales": [0.75, 1.0]},
+        "window": [80, 100], "overlap": 0.5,
     }  # fmt: skip
     assert document["counts"]["images"] == 2
     assert document["deviations"] == ["first_2_images"]

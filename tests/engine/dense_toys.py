@@ -12,7 +12,7 @@ from torch import nn
 from segtune.core.types import DenseOutput
 from segtune.data.dense.transforms import DenseTransform
 
-CLASSES = ("background", "left", "right")
+CLASSES = ("background", "red", "green")
 SIZE = (24, 32)
 MEAN, STD = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
 WEIGHTS = np.array([[-3.0, -2.0, 0.5], [4.0, -1.0, 0.0], [-1.0, 3.0, 1.0]], np.float32)
@@ -31,7 +31,7 @@ class Toy(nn.Module):
 
     def __init__(self, *, stride: int = 1, multiclass: bool = True, binary: bool = True, change: Change | None = None):
         super().__init__()
-        self.classes, self.binary_classes = CLASSES, ("left",) if binary else ()
+        self.classes, self.binary_classes = CLASSES, ("red",) if binary else ()
         self.binary_indices = (1,) if binary else ()
         self.class_head = nn.Conv2d(3, 3, 1, bias=False) if multiclass else None
         self.binary_head = nn.Conv2d(3, 1, 1, bias=False) if binary else None

@@ -73,7 +73,7 @@ def test_a_batch_is_its_images(tta) -> None:
     batch = collate_dense([transform()(item) for item in items])
     model = Toy(stride=4, change=lambda x: x + torch.linspace(0, 1, x.shape[-1])).eval()
     config = _config(tta=tta)
-    for item, answer in zip(items, segment_batch(model, batch, mirrors=config.tta.mirrors), strict=True):
+    for item, answer in zip(items, segment_batch(model, batch, tta=config.tta), strict=True):
         _same(answer, segment(model, transform(), item.image, config), atol=1e-6)
 
 
@@ -305,3 +305,51 @@ def test_settings_are_checked() -> None:
 def test_the_settings_load_without_torch() -> None:
     code = "import sys, segtune.engine.dense_config; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def _handed(names: tuple[str, ...], **heads) -> Toy:
+    """A model that knows where in an image it looks, as one that has learned sides does."""
+    model = Toy(change=lambda x: x * torch.linspace(0.1, 2, x.shape[-1]), **heads).eval()
+    model.classes, model.binary_classes = names, ()
+    return model
+
+
+def test_answers_for_classes_that_differ_by_a_side_change_places_in_the_mirror_image() -> None:
+    model, picture = _handed(("background", "left_hand", "right_hand"), binary=False), image()
+    answer = segment(model, transform(), picture, _config(tta={"flip": True}))
+    straight = segment(model, transform(), picture)
+    plain = _handed(("background", "a", "b"), binary=False)
+    unchanged = segment(plain, transform(), picture, _config(tta={"flip": True}))
+    always = segment(model, transform(), picture, _config(tta={"flip": True, "mirror": "always"}))
+    _same(always, unchanged)
+    assert (answer.labels != unchanged.labels).any()
+    pixels = torch.from_numpy(_resized(picture, transform().size))[None]
+    with torch.inference_mode():
+        one = model.decode(pixels).classes
+        other = model.decode(pixels.flip(-1)).classes.flip(-1)[:, [0, 2, 1]]
+    expected = (one.softmax(1) + other.softmax(1)) / 2
+    size = (picture.shape[0], picture.shape[1])
+    whole = torch.nn.functional.interpolate(expected.log(), size=size, mode="bilinear").argmax(1)[0]
+    assert (torch.from_numpy(answer.labels) == whole).float().mean() > 0.99
+    assert straight.labels.shape == answer.labels.shape
+
+
+@pytest.mark.parametrize(
+    ("names", "binary", "tta"),
+    [
+        (("background", "left_hand", "hand"), (), {"flip": True}),
+        (("background", "left_hand", "right_hand"), ("left_hand",), {"flip": True}),
+        (("background", "left_hand", "right_hand"), (), {"flip_vertical": True}),
+        (("background", "upper_lip", "lower_lip"), (), {"flip_vertical": True}),
+    ],
+)
+def test_a_mirror_image_that_would_answer_for_the_wrong_class_is_refused(names, binary, tta) -> None:
+    with pytest.raises(ConfigError, match="a mirror image would be taken"):
+        _config(tta=tta).tta.order(names, binary)
+    assert _config(tta={**tta, "mirror": "always"}).tta.order(names, binary) == (0, 1, 2)
+    assert _config().tta.order(names, binary) == (0, 1, 2)
+
+
+def test_a_foreground_of_both_sides_is_the_same_in_a_mirror_image() -> None:
+    names = ("background", "left_hand", "right_hand")
+    assert _config(tta={"flip": True}).tta.order(names, names[1:]) == (0, 2, 1)

@@ -115,5 +115,5 @@ def test_what_is_no_image_or_no_class_is_told() -> None:
     predictor = DensePredictor(Toy(), transform())
     with pytest.raises(DataError, match=r"nothing\.jpg"):
         predictor.predict("nothing.jpg")
-    with pytest.raises(ConfigError, match=r"no such class(.|\n)*did you mean left"):
-        predictor.heat(image(), "lefd", "class_head")
+    with pytest.raises(ConfigError, match=r"no such class(.|\n)*did you mean red"):
+        predictor.heat(image(), "rede", "class_head")

@@ -46,7 +46,7 @@ def _prepared(source: Drawn) -> PreparedDense:
 
 @pytest.mark.parametrize("mode", CONFIGS)
 def test_files_beside_each_other_tell_the_same(mode: str, tmp_path) -> None:
-    config, loaded = CONFIGS[mode], _loaded(binary_classes=("left",))
+    config, loaded = CONFIGS[mode], _loaded(binary_classes=("red",))
     prepared = _prepared(Drawn(COUNT))
     document = score_dense(loaded, prepared, tmp_path / "new", config, training=prepared, deviations=["first_3"])
     assert document == read_json(tmp_path / f"new/eval_photos_val_{mode}.json")
@@ -56,7 +56,8 @@ def test_files_beside_each_other_tell_the_same(mode: str, tmp_path) -> None:
     assert "most_frequent_class" in str(document["baselines"])
     assert document["inference"] == {
         "tta": {
-            "flip": config.tta.flip, "flip_vertical": config.tta.flip_vertical, "scales": list(config.tta.scales),
+            "flip": config.tta.flip, "flip_vertical": config.tta.flip_vertical, "mirror": "auto",
+            "scales": list(config.tta.scales),
         },
         "window": None if config.window is None else list(config.window), "overlap": config.overlap,
     }  # fmt: skip
@@ -69,7 +70,7 @@ def test_files_beside_each_other_tell_the_same(mode: str, tmp_path) -> None:
 
 @pytest.mark.parametrize("mode", CONFIGS)
 def test_a_prediction_of_the_saved_model_is_what_was_scored(mode: str, tmp_path) -> None:
-    config, loaded, source = CONFIGS[mode], _loaded(binary_classes=("left",)), Drawn(COUNT)
+    config, loaded, source = CONFIGS[mode], _loaded(binary_classes=("red",)), Drawn(COUNT)
     score_dense(loaded, _prepared(source), tmp_path, config)
     save_checkpoint(tmp_path / "checkpoints/best", loaded.model, loaded.about(), trained=loaded.trained)
     predictor = DensePredictor.from_pretrained(tmp_path, config=config)
@@ -83,7 +84,7 @@ def test_a_prediction_of_the_saved_model_is_what_was_scored(mode: str, tmp_path)
     assert len(found) > 2
 
 
-@pytest.mark.parametrize("heads", [{}, {"multiclass": False, "binary_classes": ("left", "right")}])
+@pytest.mark.parametrize("heads", [{}, {"multiclass": False, "binary_classes": ("red", "green")}])
 def test_a_head_that_is_not_there_has_no_scores(heads, tmp_path) -> None:
     metrics = score_dense(_loaded(**heads), _prepared(Drawn(COUNT)), tmp_path, CONFIGS["dense"])["metrics"]
     assert ("mIoU" in metrics) != ("foreground_dice" in metrics)
@@ -97,8 +98,8 @@ def test_without_training_data_there_is_no_baseline_from_them(tmp_path) -> None:
 
 def test_data_with_other_classes_are_refused_before_anything_is_written(tmp_path) -> None:
     source = Drawn(COUNT)
-    source.classes = ("background", "right", "left")
+    source.classes = ("background", "green", "red")
     with pytest.raises(DataError, match="other classes than the model") as caught:
         score_dense(_loaded(), _prepared(source), tmp_path / "new", CONFIGS["dense"])
-    assert (caught.value.expected, caught.value.found) == ("background, left, right", "background, right, left")
+    assert (caught.value.expected, caught.value.found) == ("background, red, green", "background, green, red")
     assert not (tmp_path / "new").exists()

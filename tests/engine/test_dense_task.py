@@ -19,7 +19,7 @@ from segtune.losses.dense import DenseObjective
 from segtune.models.dense.blocks import Blocks, unfreeze
 
 HEADS = {
-    "classes": {}, "binary": {"multiclass": False, "binary_classes": ("left",)}, "both": {"binary_classes": ("left",)},
+    "classes": {}, "binary": {"multiclass": False, "binary_classes": ("red",)}, "both": {"binary_classes": ("red",)},
 }  # fmt: skip
 
 

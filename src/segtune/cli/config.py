@@ -7,6 +7,8 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+from segtune.cli.output import echo
+
 app = typer.Typer(help="Show, compare and describe configurations.", no_args_is_help=True, rich_markup_mode=None)
 Task = Literal["reasoning", "dense"]
 """What a run segments."""
@@ -33,7 +35,7 @@ def show(
 
     config = load_recipe(recipe, settings or [])
     text = json.dumps(config.model_dump(mode="json"), indent=2, ensure_ascii=False) if as_json else dump_yaml(config)
-    typer.echo(text.rstrip("\n"))
+    echo(text.rstrip("\n"))
 
 
 @app.command("diff")
@@ -53,11 +55,11 @@ def diff(
 
     rows = config.diff(load_recipe(first, []), load_recipe(second, []))
     if as_json:
-        typer.echo(json.dumps([{"key": key, "a": a, "b": b} for key, a, b in rows], indent=2, ensure_ascii=False))
+        echo(json.dumps([{"key": key, "a": a, "b": b} for key, a, b in rows], indent=2, ensure_ascii=False))
     elif not rows:
-        typer.echo("no difference")
+        echo("no difference")
     else:
-        typer.echo("\n".join(f"{key}: {_short(a)} -> {_short(b)}" for key, a, b in rows))
+        echo("\n".join(f"{key}: {_short(a)} -> {_short(b)}" for key, a, b in rows))
 
 
 @app.command("schema")
@@ -75,7 +77,7 @@ def schema(
     """
     from segtune.config import recipe_schema
 
-    typer.echo(json.dumps(recipe_schema(task), indent=2, ensure_ascii=False))
+    echo(json.dumps(recipe_schema(task), indent=2, ensure_ascii=False))
 
 
 def _short(value: Any) -> str:

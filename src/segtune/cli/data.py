@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from segtune.cli.output import echo
 from segtune.cli.pictures import GreyBitsOption, MaxPixelsOption, RootOption
+
+if TYPE_CHECKING:
+    from segtune.data.check_report import CheckReport
+    from segtune.data.dense.check import DenseCheckReport
 
 DrawnKind = Literal["reasonseg", "masks"]
 """What goes with drawn scenes: questions and polygons, or a class for every pixel."""
@@ -22,13 +27,17 @@ def check(
     root: RootOption = None,
     max_pixels: MaxPixelsOption = None,
     grey_bits: GreyBitsOption = None,
+    model: Annotated[
+        str | None, typer.Option("--model", metavar="MODEL", help="List texts too long for this model as well.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
 ) -> None:
     """Count what a dataset holds and list every bad item; exits 3 when there is one.
 
     \b
-    Example:
+    Examples:
       segtune data check photos
+      segtune data check photos --model segtune/tiny
     """
     from segtune.data.check import check_dataset
     from segtune.data.config import ImageConfig
@@ -38,9 +47,26 @@ def check(
     options: dict[str, Any] = {"image": ImageConfig.model_validate(given)} if given else {}
     options |= {} if root is None else {"root": root}
     report = check_dataset(dataset, **options)
-    typer.echo(json.dumps(report.to_dict(), indent=2, ensure_ascii=False) if as_json else report.text())
+    echo(json.dumps(report.to_dict(), indent=2, ensure_ascii=False) if as_json else report.text())
     if report.bad:
         raise typer.Exit(3)
+    if model is not None:
+        _require_fitting_texts(report, model, options)
+
+
+def _require_fitting_texts(report: CheckReport | DenseCheckReport, model: str, options: dict[str, Any]) -> None:
+    """Refuses texts, and explanations, that do not fit the context of a model; pixels with classes have none."""
+    from segtune.data.check_report import CheckReport
+
+    if not isinstance(report, CheckReport):
+        raise typer.BadParameter("a class for every pixel has no texts", param_hint="--model")
+    from segtune.data.lengths import require_fitting_texts
+    from segtune.data.sources.reasonseg import ReasonSeg
+    from segtune.engine.loading import load
+
+    conversation = load(model).conversation
+    for split in report.splits:
+        require_fitting_texts(ReasonSeg(report.dataset, split.split, **options), conversation, explain=True)
 
 
 @app.command("synth")
@@ -64,5 +90,5 @@ def synth(
 
     draw = write_masks if kind == "masks" else write_dataset
     for split, counts in draw(directory, scenes=scenes, seed=seed).items():
-        typer.echo(f"{split}: " + ", ".join(f"{count} {what}" for what, count in counts.items()))
-    typer.echo(f"try next:\n  segtune data check {directory}")
+        echo(f"{split}: " + ", ".join(f"{count} {what}" for what, count in counts.items()))
+    echo(f"try next:\n  segtune data check {directory}")

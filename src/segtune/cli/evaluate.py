@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from segtune.cli.output import echo
 from segtune.cli.pictures import GreyBitsOption, MaxPixelsOption, RootOption
 from segtune.cli.views import FlipOption, FlipVerticalOption, ScalesOption, WindowOption, inference
 
@@ -63,10 +64,10 @@ def evaluate(
         grey_bits=grey_bits,
     )
     if as_json:
-        typer.echo(json.dumps(documents, indent=2, ensure_ascii=False))
+        echo(json.dumps(documents, indent=2, ensure_ascii=False))
         return
     from segtune.reports.summary import evaluation_lines
 
     for document in documents:
         for line in evaluation_lines(document):
-            typer.echo(line)
+            echo(line)

@@ -19,9 +19,12 @@ import typer
 
 import segtune
 from segtune.cli import config, data, evaluate, predict, report, search, train
+from segtune.cli.output import echo
 from segtune.core import log
 from segtune.core.environment import process_rank
-from segtune.core.errors import Elsewhere, SegtuneError
+from segtune.core.errors import ConfigError, Elsewhere, SegtuneError
+from segtune.core.text import require_utf8
+from segtune.core.visible import visible
 
 _HELP = """Fine-tune, score and run models that answer questions about images with masks.
 
@@ -58,6 +61,8 @@ _LESS_MEMORY = {
 }
 """What needs less memory, by command."""
 
+_UTF8_ARGUMENT = "write it in UTF-8; where it is the name of a file, give the file another name"
+
 _WRONG_PLACE = (PermissionError, FileExistsError, NotADirectoryError, IsADirectoryError)
 
 app = typer.Typer(
@@ -80,7 +85,7 @@ app.add_typer(config.app, name="config")
 
 def _show_version(wanted: bool) -> None:
     if wanted:
-        typer.echo(f"segtune {segtune.__version__}")
+        echo(f"segtune {segtune.__version__}")
         raise typer.Exit
 
 
@@ -114,6 +119,8 @@ def main(arguments: Sequence[str]) -> int:
         The exit code: 0 done, 1 failed, 2 wrong usage or configuration, 3 bad data or checkpoint, 130 interrupted.
     """
     try:
+        for argument in arguments:
+            require_utf8(argument, "the command line", what="an argument", error=ConfigError, fix=_UTF8_ARGUMENT)
         code = app(args=list(arguments), prog_name="segtune", standalone_mode=False)
         sys.stdout.flush()
     except Elsewhere as error:
@@ -142,7 +149,7 @@ def _fail(message: str, code: int) -> int:
         time.sleep(_FIRST_LEAVES_WITHIN if told else _FIRST_TELLS_WITHIN)
         if told:
             return code
-    print(f"error: {message}", file=sys.stderr)
+    print(visible(f"error: {message}"), file=sys.stderr)
     return code
 
 
@@ -197,14 +204,15 @@ def _lacking_memory(error: BaseException) -> str:
 
 def _internal(error: Exception) -> int:
     text = "".join(traceback.format_exception(error))
-    command = " ".join(sys.argv)
+    command = visible(" ".join(sys.argv))
     name = f"segtune-error-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}.log"
     path = Path(tempfile.gettempdir()) / name
     summary = f"{type(error).__name__}: {error}".splitlines()[0][:200]
     try:
-        path.write_text(f"segtune {segtune.__version__}, Python {sys.version}\n{command}\n\n{text}", encoding="utf-8")
+        report = f"segtune {segtune.__version__}, Python {sys.version}\n{command}\n\n{text}"
+        path.write_text(report, encoding="utf-8", errors="backslashreplace")
     except OSError:
-        print(text, file=sys.stderr)
+        print(visible(text), file=sys.stderr)
         return _fail(f"internal error: {summary}", 1)
     return _fail(f"internal error: {summary}\n  this is a bug of segtune; the details are in {path}", 1)
 

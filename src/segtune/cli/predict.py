@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from segtune.cli.output import echo
 from segtune.cli.pictures import GreyBitsOption, MaxPixelsOption
 from segtune.cli.views import FlipOption, FlipVerticalOption, ScalesOption, WindowOption, inference
 
@@ -32,6 +34,10 @@ def predict(
     window: WindowOption = None,
     max_pixels: MaxPixelsOption = None,
     grey_bits: GreyBitsOption = None,
+    sentence: Annotated[
+        bool | None,
+        typer.Option("--sentence/--phrase", help="How the question is worded; by default as its text reads."),
+    ] = None,
     heat: Annotated[
         str | None, typer.Option("--heat", metavar="CLASS", help="Dense: a Grad-CAM overlay for this class, or binary.")
     ] = None,
@@ -49,6 +55,8 @@ def predict(
     """
     if layer is not None and heat is None:
         raise typer.BadParameter("--layer is the layer of --heat CLASS", param_hint="--layer")
+    if query is None and sentence is not None:
+        raise typer.BadParameter("--sentence and --phrase are for models that are asked a QUERY")
     if query is None:
         views = inference(flip, flip_vertical, scales, window)
         _classes(model, image, out, views, heat, layer, max_pixels, grey_bits, as_json=as_json)
@@ -61,20 +69,15 @@ def predict(
     from segtune.core.records import Query
 
     # what is wrong with the question or the image is told before the seconds or minutes that a model takes to load
-    Query.typed(query)
+    Query.typed(query, sentence)
     pixels = _read(model, image, max_pixels, grey_bits)
     from segtune import Predictor
 
     predictor = Predictor.from_pretrained(model, max_pixels=max_pixels, grey_bits=grey_bits)
-    prediction = predictor.predict(pixels, query)
+    prediction = predictor.predict(pixels, query, is_sentence=sentence)
     paths = prediction.save(out, stem=image.stem)
-    if as_json:
-        typer.echo(json.dumps(prediction.to_dict(), indent=2, ensure_ascii=False))
-        return
-    typer.echo(f"answer: {prediction.text}")
-    typer.echo(prediction.summary())
-    for path in paths:
-        typer.echo(str(path))
+    words = (f"answer: {prediction.text}", prediction.summary())
+    _tell(words, prediction.to_dict(), paths, as_json=as_json)
 
 
 def _classes(
@@ -98,12 +101,13 @@ def _classes(
     seen = [] if heat is None else [predictor.save_heat(pixels, heat, out, stem=image.stem, layer=layer)]
     prediction = predictor.predict(pixels)
     paths = [*prediction.save(out, stem=image.stem), *seen]
-    if as_json:
-        typer.echo(json.dumps(prediction.to_dict(), indent=2, ensure_ascii=False))
-        return
-    typer.echo(prediction.summary())
-    for path in paths:
-        typer.echo(str(path))
+    _tell((prediction.summary(),), prediction.to_dict(), paths, as_json=as_json)
+
+
+def _tell(words: Sequence[str], values: dict[str, Any], paths: Sequence[Path], *, as_json: bool) -> None:
+    """Prints an answer: its words and files, or its values as JSON."""
+    for line in (json.dumps(values, indent=2, ensure_ascii=False),) if as_json else (*words, *map(str, paths)):
+        echo(line)
 
 
 def _read(model: str, image: Path, max_pixels: int | None, grey_bits: int | None) -> np.ndarray:

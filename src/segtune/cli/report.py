@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from segtune.cli.output import echo
+
 
 def report(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="A run directory, finished or not.")],
@@ -21,7 +23,7 @@ def report(
     from segtune.reports.page import write_report
 
     for path in write_report(run):
-        typer.echo(str(path))
+        echo(str(path))
 
 
 def compare(
@@ -47,9 +49,9 @@ def compare(
 
     facts = comparison.read_runs(runs)
     if as_json:
-        typer.echo(json.dumps(jsonable(comparison.to_json(facts)), indent=2, ensure_ascii=False))
+        echo(json.dumps(jsonable(comparison.to_json(facts)), indent=2, ensure_ascii=False))
     else:
-        typer.echo(markdown(comparison.TITLE, comparison.compare_sections(facts)), nl=False)
+        echo(markdown(comparison.TITLE, comparison.compare_sections(facts)), nl=False)
     if out is not None:
         for path in comparison.write_comparison(facts, out):
             get_logger(__name__).info("written: %s", path)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from segtune.cli.output import echo
 from segtune.core.errors import ConfigError, Interrupted, SegtuneError
 
 if TYPE_CHECKING:
@@ -93,15 +94,15 @@ def _list_points(spec: SearchConfig, *, as_json: bool) -> None:
         listed = None if points is None else [point.settings for point in points]
         axes = spec.model_dump(mode="json")["axes"]
         about = {"metric": spec.metric, "sampler": spec.sampler, "axes": axes, "points": listed}
-        typer.echo(json.dumps(about, indent=2, ensure_ascii=False))
+        echo(json.dumps(about, indent=2, ensure_ascii=False))
         return
     count = spec.budget if points is None else len(points)
-    typer.echo(f"{spec.name}: {count} points by {spec.sampler}, recipe {spec.recipe}, metric {spec.metric}")
+    echo(f"{spec.name}: {count} points by {spec.sampler}, recipe {spec.recipe}, metric {spec.metric}")
     for point in points or []:
-        typer.echo(f"{point.index + 1:>5}  {point}")
+        echo(f"{point.index + 1:>5}  {point}")
     if points is None:
         for key, axis in spec.model_dump(mode="json", exclude_none=True)["axes"].items():
-            typer.echo(f"  {key}: {json.dumps(axis)}")
+            echo(f"  {key}: {json.dumps(axis)}")
 
 
 def _closing(results: Results, *, as_json: bool) -> None:
@@ -109,15 +110,15 @@ def _closing(results: Results, *, as_json: bool) -> None:
     from segtune.sweep.results import BEST, leaderboard, paths
 
     if as_json:
-        typer.echo(json.dumps(results.to_json(), indent=2, ensure_ascii=False))
+        echo(json.dumps(results.to_json(), indent=2, ensure_ascii=False))
     else:
-        typer.echo(leaderboard(results))
+        echo(leaderboard(results))
         for path in paths(results.place):
-            typer.echo(str(path))
+            echo(str(path))
         if running := results.count("running"):
-            typer.echo(f"{running} points are still run by other processes")
+            echo(f"{running} points are still run by other processes")
         if results.best is not None:
-            typer.echo(f"try next:\n  segtune train {shlex.quote(str(results.place.path / BEST))}")
+            echo(f"try next:\n  segtune train {shlex.quote(str(results.place.path / BEST))}")
     if failed := results.count("failed"):
         raise SegtuneError(
             f"{failed} of {results.size} points failed", where=str(results.place.path),

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from segtune.cli.output import echo
 from segtune.core.errors import ConfigError, DataError
 from segtune.core.recipe_files import shipped_recipes
 from segtune.core.rundir import RunDir
@@ -62,7 +63,7 @@ def train(
     if dry_run:
         from segtune.core.config import dump_yaml
 
-        typer.echo(dump_yaml(config), nl=False)
+        echo(dump_yaml(config), nl=False)
         return
     from segtune import experiment
 
@@ -91,21 +92,21 @@ def _closing(run: RunDir) -> None:
     from segtune.reports.summary import closing_lines
 
     for line in ["", *scores] if (scores := closing_lines(run)) else []:
-        typer.echo(line)
+        echo(line)
     config = load_recipe(str(run.config))
     data = config.data
     where = DataSpec.parse(data.val or data.train, root=data.root)
     path, scored = shlex.quote(str(run.path)), shlex.quote(str(where)) + _root(where, data.root)
-    typer.echo(f"\nrun directory: {run.path}")
-    typer.echo("try next:")
+    echo(f"\nrun directory: {run.path}")
+    echo("try next:")
     if config.task == "dense":
-        typer.echo(f"  segtune predict {path} {_image(where)}")
-        typer.echo(f"  segtune evaluate {path} --data {scored} --flip --overlays 12 --out scores")
-        typer.echo("  segtune data check DIR      # your own images and masks")
+        echo(f"  segtune predict {path} {_image(where)}")
+        echo(f"  segtune evaluate {path} --data {scored} --flip --overlays 12 --out scores")
+        echo("  segtune data check DIR      # your own images and masks")
         return
-    typer.echo(f"  segtune predict {path} {_example(where, data.root)}")
-    typer.echo(f"  segtune evaluate {path} --data {scored} --mode both --overlays 12 --out scores")
-    typer.echo("  segtune data check DIR      # your own photographs and questions, before `segtune train own`")
+    echo(f"  segtune predict {path} {_example(where, data.root)}")
+    echo(f"  segtune evaluate {path} --data {scored} --mode both --overlays 12 --out scores")
+    echo("  segtune data check DIR      # your own photographs and questions, before `segtune train own`")
 
 
 def _root(spec: DataSpec, root: str | None) -> str:

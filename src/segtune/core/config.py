@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo, field_validator
 
 from segtune.core.errors import ConfigError
+from segtune.core.text import require_texts_in
 from segtune.core.yaml_files import dump_mapping, load_mapping, parse_value
 
 __all__ = ["ABSENT", "Config", "diff", "dump_yaml", "load_mapping", "merge", "merge_overrides", "validate"]
@@ -100,6 +101,7 @@ def validate(cls: type[ConfigT], mapping: Mapping[str, Any], where: str) -> Conf
     Raises:
         ConfigError: One error that lists every problem by its dotted key.
     """
+    require_texts_in(mapping, where, error=ConfigError)
     try:
         return cls.model_validate(mapping)
     except ValidationError as error:

@@ -6,6 +6,8 @@ into exit codes; library code raises them and never calls `sys.exit`. Anything e
 
 from __future__ import annotations
 
+from segtune.core.visible import visible
+
 
 class SegtuneError(Exception):
     """An expected failure, told to the user in one message.
@@ -25,7 +27,7 @@ class SegtuneError(Exception):
         lines = [f"{where}: {message}" if where else message]
         details = (("expected", expected), ("found", found), ("fix", fix))
         lines += [f"  {name}: {text}" for name, text in details if text]
-        super().__init__("\n".join(lines))
+        super().__init__(visible("\n".join(lines)))
 
 
 class ConfigError(SegtuneError):

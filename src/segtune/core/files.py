@@ -16,6 +16,7 @@ from typing import Any
 
 from segtune.core.errors import CheckpointError
 from segtune.core.regular import read_regular
+from segtune.core.text import require_texts_in
 
 
 def write_bytes(path: Path | str, data: bytes) -> None:
@@ -63,10 +64,10 @@ def read_json(path: Path | str) -> Any:
     """Reads a JSON file that this package has written.
 
     Raises:
-        CheckpointError: It is missing, unreadable or not JSON.
+        CheckpointError: It is missing, unreadable, not JSON, or holds a text that UTF-8 cannot hold.
     """
     try:
-        return json.loads(read_regular(path).decode("utf-8"))
+        return _parsed(read_regular(path).decode("utf-8"), str(path))
     except OSError as error:
         raise CheckpointError("cannot be read", where=str(path), found=error.strerror or str(error)) from error
     except ValueError as error:
@@ -113,10 +114,18 @@ def read_jsonl(path: Path | str) -> list[dict[str, Any]]:
     rows = []
     for number, line in enumerate(text.split("\n")[:-1], start=1):
         try:
-            rows.append(json.loads(line))
+            rows.append(_parsed(line, f"{path}, line {number}"))
         except ValueError as error:
             raise CheckpointError("not a row of JSON", where=f"{path}, line {number}", found=line[:80]) from error
     return rows
+
+
+def _parsed(text: str, where: str) -> Any:
+    """The value of a JSON text; half a character (an escape of a lone surrogate) could never be written again."""
+    value = json.loads(text)
+    if "\\ud" in text or "\\uD" in text:
+        require_texts_in(value, where, error=CheckpointError, controls=True)
+    return value
 
 
 def jsonable(value: Any) -> Any:

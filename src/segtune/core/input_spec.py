@@ -75,6 +75,8 @@ class InputSpec:
         num_image_tokens: P, placeholders per image.
         image_token: The placeholder's text.
         conversation: The wording.
+        max_positions: The longest sequence of tokens, placeholders among them, that the language model knows; None
+            where it has no bound.
     """
 
     vlm: PixelSpec
@@ -82,6 +84,7 @@ class InputSpec:
     num_image_tokens: int
     image_token: str
     conversation: ConversationConfig
+    max_positions: int | None = None
 
     @property
     def mask_space(self) -> PixelSpec:

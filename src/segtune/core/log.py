@@ -10,7 +10,9 @@ import functools
 import logging
 import os
 import sys
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
+
+from segtune.core.visible import visible
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -35,14 +37,33 @@ def is_terminal() -> bool:
 
 @functools.cache
 def console(*, stderr: bool = False) -> Console:
-    """The shared console. Text is shown as it is: brackets are no markup and numbers get no colour by themselves.
+    """The shared console, see `new_console`.
 
     Args:
         stderr: For messages about the work; otherwise for results.
     """
+    return new_console(stderr=stderr, soft_wrap=True)
+
+
+def new_console(**options: Any) -> Console:
+    """A console that shows text as it is.
+
+    Brackets are no markup, `:car:` is no picture, numbers get no colour by themselves, and control characters in names
+    and words are shown in place of being sent to the terminal.
+
+    Args:
+        options: Further options of `rich.console.Console`.
+    """
     from rich.console import Console
 
-    return Console(stderr=stderr, markup=False, highlight=False, soft_wrap=True)
+    class VisibleConsole(Console):
+        """A console that prints no control characters of others."""
+
+        def print(self, *objects: Any, **how: Any) -> None:
+            """Prints objects; of strings, what is visible."""
+            super().print(*(visible(one) if isinstance(one, str) else one for one in objects), **how)
+
+    return VisibleConsole(markup=False, highlight=False, emoji=False, **options)
 
 
 def setup(level: str = "INFO") -> None:
@@ -82,11 +103,21 @@ def _handler() -> logging.Handler:
         from rich.logging import RichHandler
 
         # the console of the progress bar, so that a message appears above the bar and not inside it
-        return RichHandler(console=console(stderr=True), show_path=False, show_level=False, log_time_format="[%X]")
+        screen = console(stderr=True)
+        rich = RichHandler(console=screen, show_path=False, show_level=False, log_time_format="[%X]")
+        rich.addFilter(_make_visible)
+        return rich
     handler = _PlainHandler()
+    handler.addFilter(_make_visible)
     handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
     handler.addFilter(_name_severity)
     return handler
+
+
+def _make_visible(record: logging.LogRecord) -> bool:
+    """Writes the message out, with control characters shown."""
+    record.msg, record.args = visible(record.getMessage()), ()
+    return True
 
 
 def _name_severity(record: logging.LogRecord) -> bool:

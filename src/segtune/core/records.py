@@ -13,8 +13,7 @@ from typing import Protocol
 import numpy as np
 
 from segtune.core.errors import ConfigError
-
-_SENTENCE_WORDS = 8
+from segtune.core.text import reads_as_sentence, require_text
 
 IGNORE = 255
 """The value of target pixels that count neither for nor against (uint8)."""
@@ -26,7 +25,8 @@ class Query:
 
     Attributes:
         text: The words of the user, as they stand in the data.
-        is_sentence: True for a whole sentence ("long"), False for a phrase ("short").
+        is_sentence: True for a whole sentence ("long"), False for a phrase ("short"). None, where the data leave it
+            open, becomes what the text itself says (`core.text.reads_as_sentence`).
         kind: What kind of thought it needs, where the source says so; else empty.
         explanation: The explaining answer, where the source has one; else empty.
     """
@@ -36,16 +36,35 @@ class Query:
     kind: str = ""
     explanation: str = ""
 
+    def __post_init__(self) -> None:
+        if self.is_sentence is None:
+            object.__setattr__(self, "is_sentence", reads_as_sentence(self.text))
+
     @classmethod
-    def typed(cls, text: str) -> Query:
-        """A question as a person types it; one with a question mark, or of eight words and more, is a sentence.
+    def of(cls, text: str, is_sentence: bool | None = None, kind: str = "", explanation: str = "") -> Query:
+        """A query; without `is_sentence` its text decides whether it is a sentence."""
+        return cls(text, reads_as_sentence(text) if is_sentence is None else is_sentence, kind, explanation)
+
+    @classmethod
+    def typed(cls, text: str, is_sentence: bool | None = None) -> Query:
+        """A question as a person types it.
+
+        Args:
+            text: The words.
+            is_sentence: True for a sentence, False for a phrase; None: as the text reads.
 
         Raises:
-            ConfigError: There are no words in it.
+            ConfigError: It is no text, is empty or too long, or holds what a text cannot hold.
         """
-        if not text.strip():
-            raise ConfigError("the question is empty", expected='words, as in "the red car"', found=repr(text))
-        return cls(text, is_sentence="?" in text or len(text.split()) >= _SENTENCE_WORDS)
+        if not isinstance(text, str) or not text.strip():
+            found = repr(text) if isinstance(text, str) else f"a {type(text).__name__}"
+            raise ConfigError(
+                "the question is empty" if isinstance(text, str) else "the question is no text",
+                expected='words, as in "the red car"',
+                found=found,
+            )
+        require_text(text, "QUERY", what="the question", error=ConfigError)
+        return cls.of(text, is_sentence)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -16,6 +16,7 @@ import yaml
 
 from segtune.core.errors import ConfigError
 from segtune.core.regular import read_regular
+from segtune.core.text import require_texts_in
 
 _PLAIN_TYPES = (
     ("bool", r"true|True|TRUE|false|False|FALSE", "tTfF"),
@@ -95,6 +96,7 @@ def load_mapping(path: Path | str) -> dict[str, Any]:
             "not a mapping", where=str(path), expected="lines of the form `name: value`", found=type(data).__name__
         )
     _require_string_keys(data, str(path))
+    require_texts_in(data, str(path), error=ConfigError)
     return data
 
 

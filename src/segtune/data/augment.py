@@ -7,15 +7,13 @@ whichever worker draws it and in whichever order.
 from __future__ import annotations
 
 import math
-import re
 from dataclasses import replace
 
 import numpy as np
 
 from segtune.core.records import IGNORE, Group
 from segtune.data.config import AugmentConfig
-
-_SIDED = re.compile(r"\b(left|right|(north|south)?(west|east)|(anti|counter)?clockwise)", re.IGNORECASE)
+from segtune.ops.sides import says_side
 
 
 def augment(group: Group, config: AugmentConfig, rng: np.random.Generator) -> Group:
@@ -31,8 +29,7 @@ def augment(group: Group, config: AugmentConfig, rng: np.random.Generator) -> Gr
         A new group; the given one is left as it was.
     """
     flip, crop, color = rng.random() < config.flip, rng.random(4), rng.uniform(-1, 1, 3)
-    said = [text for e in group.examples for text in (e.query.text, e.query.explanation)]
-    if flip and not any(_SIDED.search(text) for text in said):
+    if flip and _may_be_mirrored(group, config):
         group = _map(group, lambda array: np.ascontiguousarray(array[:, ::-1]))
     if config.scale:
         group = _scale(group, config.scale, rng.spawn(1)[0].random(3))
@@ -41,6 +38,13 @@ def augment(group: Group, config: AugmentConfig, rng: np.random.Generator) -> Gr
     if config.color:
         group = replace(group, image=_color(group.image, 1 + color * config.color))
     return group
+
+
+def _may_be_mirrored(group: Group, config: AugmentConfig) -> bool:
+    """Whether everything that is said about an image is as true of its mirror image."""
+    if config.mirror != "auto":
+        return config.mirror == "always"
+    return not any(says_side(text) for e in group.examples for text in (e.query.text, e.query.explanation))
 
 
 def _map(group: Group, change: object) -> Group:

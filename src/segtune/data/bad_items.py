@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from segtune.core.errors import SegtuneError
+from segtune.core.visible import visible
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -20,7 +21,7 @@ class BadItem:
     reason: str
 
     def __str__(self) -> str:
-        return f"{self.path}: {self.reason}"
+        return visible(f"{self.path}: {self.reason}")
 
 
 def one_line(error: SegtuneError) -> str:
@@ -30,9 +31,9 @@ def one_line(error: SegtuneError) -> str:
         error: Any error of this package.
 
     Returns:
-        Text without line breaks.
+        Text without line breaks and control characters.
     """
     parts = [error.message]
     parts += [f"found {error.found}"] if error.found else []
     parts += [f"expected {error.expected}"] if error.expected else []
-    return "; ".join(" ".join(part.split()) for part in parts)
+    return visible("; ".join(" ".join(part.split()) for part in parts))

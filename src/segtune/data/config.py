@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import Field
 
 from segtune.core.config import Config
@@ -10,7 +12,10 @@ from segtune.core.config import Config
 class AugmentConfig(Config):
     """Joint augmentation of image and masks, drawn from (seed, epoch, index), so that workers change nothing."""
 
-    flip: float = Field(0.0, ge=0, le=1, description="chance of a mirror image; never where a text says left or right")
+    flip: float = Field(0.0, ge=0, le=1, description="chance of a mirror image; see mirror")
+    mirror: Literal["auto", "always", "never"] = Field(
+        "auto", description="auto: no mirror image where a text or explanation says a side; always: whatever they say"
+    )
     crop: float = Field(0.0, ge=0, lt=1, description="largest share of each side cut away; some target always stays")
     scale: float = Field(
         0.0, ge=0, le=1, description="things become up to 1 + scale times as large or as small; every target stays"

@@ -109,7 +109,7 @@ class Transform:
             mask_pixels=pixels(group.image, self.spec.mask) if self.spec.mask else None,
             geometry=geometry,
             turns=tuple(
-                self.conversation.turn(e.query, answer, with_image=with_image)
+                self.conversation.turn(e.query, answer, with_image=with_image, where=e.id)
                 for e, answer in zip(group.examples, answers, strict=True)
             ),
             targets=torch.stack(targets),

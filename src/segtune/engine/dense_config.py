@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Collection, Sequence
+from typing import Annotated, Literal
 
 from pydantic import Field
 
 from segtune.core.config import Config
+from segtune.core.errors import ConfigError
+from segtune.ops.sides import class_mirror
 
 Side = Annotated[int, Field(ge=1)]
 Scale = Annotated[float, Field(ge=0.1, le=10)]
@@ -17,6 +20,11 @@ class TtaConfig(Config):
 
     flip: bool = Field(False, description="the mirror image too, left for right")
     flip_vertical: bool = Field(False, description="the mirror image too, top for bottom; with flip, all four")
+    mirror: Literal["auto", "always"] = Field(
+        "auto",
+        description="auto: classes that differ by a side change places in the mirror image, and a mirror image is "
+        "refused where one has no partner; always: channels stay as they are",
+    )
     scales: tuple[Scale, ...] = Field(
         (1.0,), min_length=1, description="sizes of what the encoder sees, as multiples of its own; nearest that fits"
     )
@@ -26,6 +34,35 @@ class TtaConfig(Config):
         """The axes of `[..., h, w]` by which each view is mirrored in turn; the first is the view as it is."""
         across, over = ((), (-1,)) if self.flip else ((),), ((), (-2,)) if self.flip_vertical else ((),)
         return tuple((*one, *other) for one in over for other in across)
+
+    def order(self, classes: Sequence[str], binary: Collection[str] = ()) -> tuple[int, ...]:
+        """Of which class the mirror image's answer for each class speaks.
+
+        Args:
+            classes: The names of the classes.
+            binary: The names of those that make up the foreground, where the model tells it.
+
+        Raises:
+            ConfigError: A mirror image that is asked for would answer for the wrong class.
+        """
+        if self.mirror == "always" or not (self.flip or self.flip_vertical):
+            return tuple(range(len(classes)))
+        found = class_mirror(classes)
+        foreground = {classes.index(name) for name in binary}
+        across = found.across
+        if not across and {found.order[label] for label in foreground} != foreground:
+            across = "the foreground has a class of one side without that of the other"
+        refused = {"flip": self.flip and across, "flip_vertical": self.flip_vertical and found.over}
+        for key, reason in refused.items():
+            if reason:
+                raise ConfigError(
+                    "a mirror image would be taken for what it is not",
+                    where=f"tta.{key}",
+                    expected="classes that are the same in a mirror image, or in pairs as left_hand and right_hand",
+                    found=reason,
+                    fix=f"set eval.tta.{key}=false (leave --{key.replace('_', '-')} away), or eval.tta.mirror=always",
+                )
+        return found.order
 
 
 class DenseInferenceConfig(Config):

@@ -102,7 +102,7 @@ def _answers(
     model: DenseSegmenter, transform: DenseTransform, batch: DenseBatch, config: DenseEvalConfig, device: torch.device
 ) -> Iterator[DenseAnswer]:
     if config.whole:
-        yield from segment_batch(model, batch.to(device), mirrors=config.tta.mirrors)
+        yield from segment_batch(model, batch.to(device), tta=config.tta)
     else:
         for item in batch.items:
             yield segment(model, transform, item.image, config)

@@ -23,7 +23,7 @@ from segtune.core.errors import SegtuneError
 from segtune.core.types import DenseBatch, DenseOutput
 from segtune.data.dense.transforms import DenseTransform
 from segtune.data.dense.views import Box
-from segtune.engine.dense_config import DenseInferenceConfig
+from segtune.engine.dense_config import DenseInferenceConfig, TtaConfig
 from segtune.engine.dense_windows import WindowMap, WindowPlan
 from segtune.models.dense.network import DenseSegmenter
 
@@ -79,20 +79,18 @@ def segment(
 
 
 @torch.inference_mode()
-def segment_batch(
-    model: DenseSegmenter, batch: DenseBatch, *, mirrors: Sequence[tuple[int, ...]] = ((),)
-) -> list[DenseAnswer]:
+def segment_batch(model: DenseSegmenter, batch: DenseBatch, *, tta: TtaConfig = _WHOLE.tta) -> list[DenseAnswer]:
     """Segments whole images that a loader has prepared; the same answers as `segment` gives, several at once.
 
     Args:
         model: In evaluation mode.
         batch: On the model's device; its labels are not looked at.
-        mirrors: The axes by which the images are mirrored in turn (`TtaConfig.mirrors`); the answers are averaged.
+        tta: By which axes the images are mirrored in turn; the answers are averaged. Its scales are not looked at.
 
     Raises:
         SegtuneError: The model's answer is NaN.
     """
-    logits = _joined(model, [batch.pixels], mirrors)
+    logits = _joined(model, [batch.pixels], tta)
     sizes = [(item.image.shape[0], item.image.shape[1]) for item in batch.items]
     return [_decide(_Whole(one), size, model) for one, size in zip(logits, sizes, strict=True)]
 
@@ -138,10 +136,10 @@ def _answer_boxes(
         for scale in config.tta.scales
     )
     views = [torch.stack([transform.pixels(image, size=size, box=box) for box in boxes]).to(device) for size in sizes]
-    return _joined(model, views, config.tta.mirrors)
+    return _joined(model, views, config.tta)
 
 
-def _joined(model: DenseSegmenter, views: Sequence[Tensor], mirrors: Sequence[tuple[int, ...]]) -> Tensor:
+def _joined(model: DenseSegmenter, views: Sequence[Tensor], tta: TtaConfig) -> Tensor:
     """One map of logits from several views of the same images.
 
     The mean over views of probabilities (softmax of classes, sigmoid of the binary mask), each first brought to the
@@ -150,12 +148,19 @@ def _joined(model: DenseSegmenter, views: Sequence[Tensor], mirrors: Sequence[tu
     Args:
         model: In evaluation mode.
         views: Float `[B, 3, h_i, w_i]`, model pixels.
-        mirrors: The axes by which each view is mirrored in turn, and its answer back.
+        tta: By which axes each view is mirrored in turn, and its answer back. What a mirror image shows as a left hand
+            is a right one, so the answers for classes that differ by a side change places too.
 
     Returns:
         float32 `[B, K, h', w']`: the classes, then the binary mask. Of a single view these are its own logits.
     """
-    maps = [_stacked(model.decode(view.flip(axes))).flip(axes) for axes in mirrors for view in views]
+    order = tta.order(model.classes, model.binary_classes)
+    order = order if model.class_head is not None else ()
+    maps = [
+        _reordered(_stacked(model.decode(view.flip(axes))).flip(axes), order if -1 in axes else ())
+        for axes in tta.mirrors
+        for view in views
+    ]
     if len(maps) == 1:
         return maps[0]
     size = tuple(max(map_.shape[axis] for map_ in maps) for axis in (-2, -1))
@@ -170,6 +175,13 @@ def _joined(model: DenseSegmenter, views: Sequence[Tensor], mirrors: Sequence[tu
         return total - math.log(len(maps))
     binary = total[:, classes : classes + 1] - total[:, classes + 1 :]
     return torch.cat([total[:, :classes] - math.log(len(maps)), binary], dim=1)
+
+
+def _reordered(logits: Tensor, order: Sequence[int]) -> Tensor:
+    """Logits `[B, K, h, w]` of which the first channels are put into an order; the rest stay."""
+    if tuple(order) == tuple(range(len(order))):
+        return logits
+    return logits[:, [*order, *range(len(order), logits.shape[1])]]
 
 
 def _log_probabilities(logits: Tensor, classes: int) -> Tensor:

@@ -174,6 +174,7 @@ class DensePredictor:
         self.image = image
         self.model, self.transform = model.eval(), transform
         self.config = DenseInferenceConfig() if config is None else config
+        self.config.tta.order(self.model.classes, self.model.binary_classes)  # refuses what would be wrong
 
     @classmethod
     def from_pretrained(

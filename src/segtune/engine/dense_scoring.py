@@ -49,8 +49,10 @@ def score_dense(
 
     Raises:
         DataError: The data have other classes than the model.
+        ConfigError: A mirror image would answer for the wrong class.
     """
     require_classes(prepared.source.classes, loaded.model.classes, str(prepared.spec))
+    config.tta.order(loaded.model.classes, loaded.model.binary_classes)  # refuses what would be wrong
     name, split = prepared.spec.name, prepared.spec.split or "all"
     mode = mode_of(config)
     loader = DenseScoringLoader(

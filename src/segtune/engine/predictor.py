@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from segtune.core.errors import ConfigError
 from segtune.core.files import write_bytes
 from segtune.core.records import Example, Group, Query
 from segtune.data.collate import Collate
@@ -146,28 +147,33 @@ class Predictor:
         loaded.model.to(usual_device() if device is None else device)
         return cls(loaded.model, loaded.conversation, loaded.transform, loaded.max_new_tokens, image)
 
-    def predict(self, image: Given, query: str) -> Prediction:
+    def predict(self, image: Given, query: str, *, is_sentence: bool | None = None) -> Prediction:
         """Asks one question.
 
         Args:
             image: A path, the bytes of a file, an open file, a Pillow image, or an array, RGB `[h, w, 3]` or grey
                 `[h, w]`, of uint8 or uint16; all are read alike (see `given.as_image`).
             query: A phrase or a sentence.
+            is_sentence: Which of the two it is, as a dataset says it; None: as the text reads.
 
         Raises:
-            DataError: The image cannot be read.
-            ConfigError: The question is empty.
+            DataError: The image cannot be read, or the question does not fit the context of the model.
+            ConfigError: The question is no text, or an empty one.
         """
-        return self.predict_many(image, [query])[0]
+        return self.predict_many(image, [query], is_sentence=is_sentence)[0]
 
-    def predict_many(self, image: Given, queries: Sequence[str]) -> list[Prediction]:
+    def predict_many(
+        self, image: Given, queries: Sequence[str], *, is_sentence: bool | None = None
+    ) -> list[Prediction]:
         """Asks several questions about one image, which is encoded once; raises as `predict` does."""
-        asked = [Query.typed(query) for query in queries]
+        if isinstance(queries, str):
+            raise ConfigError("one question in place of several", expected="a list of texts", found="a text")
+        asked = [Query.typed(query, is_sentence) for query in queries]
         pixels = as_image(image, self.image)
         if not asked:
             return []
         nothing = np.zeros(pixels.shape[:2], np.uint8)
-        examples = tuple(Example(f"image#{i}", query, nothing) for i, query in enumerate(asked))
+        examples = tuple(Example(f"question {i + 1}", query, nothing) for i, query in enumerate(asked))
         answers = (self.conversation.wording.forced_answer,) * len(examples)
         sample = self.transform(Group("image", pixels, examples), answers)
         device = next(self.model.parameters()).device

@@ -7,12 +7,12 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
-from rich.console import Console, Group
+from rich.console import Group
 from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
-from segtune.core.log import console, get_logger
+from segtune.core.log import console, get_logger, new_console
 
 LINE_EVERY_SECONDS = 10.0
 _log = get_logger(__name__)
@@ -34,7 +34,7 @@ class TrainingProgress:
         self._live: Live | None = None
         if not quiet and console().is_terminal and not console().is_dumb_terminal:
             # a console of its own: the shared one never wraps, with which a live display cannot count its lines
-            screen = Console(markup=False, highlight=False)
+            screen = new_console()
             self._bar = Progress(
                 TextColumn("{task.description}"), BarColumn(bar_width=24), MofNCompleteColumn(),
                 TextColumn("{task.fields[rate]}"), TimeRemainingColumn(compact=True), TextColumn("left"),

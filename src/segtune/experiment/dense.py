@@ -59,6 +59,7 @@ def open_session(config: DenseExperimentConfig, run: RunDir, data: Data) -> Sess
     last = run.checkpoint("last") / ABOUT  # there where a run goes on
     resumed = read_json(last) if last.is_file() else None
     loaded = _build(config, training.source.classes, resumed)
+    config.eval.tta.order(loaded.model.classes, loaded.model.binary_classes)  # refuses what would be wrong
     accelerator = accelerator_for(config.train.precision)
     loaded.model.to(accelerator.device)
     recompute_layers(loaded.model, config.train.gradient_checkpointing)

@@ -10,6 +10,7 @@ import torch
 from segtune.config import ExperimentConfig
 from segtune.core.rng import derive
 from segtune.core.rundir import RunDir
+from segtune.data.lengths import require_fitting_texts
 from segtune.data.loader import Draw, ScoringLoader, TrainingLoader
 from segtune.data.prepare import Prepared, prepare_splits
 from segtune.data.unchanged import write_facts
@@ -55,6 +56,9 @@ def open_session(config: ExperimentConfig, run: RunDir, data: Data) -> Session:
     loaded = build(config.model, config.conversation, run.path, to_train=True)
     loaded.max_new_tokens = config.eval.max_new_tokens
     loaded.score_in(config.train.precision)
+    require_fitting_texts(training.source, loaded.conversation, explain=config.data.explain > 0)
+    if validation is not None:
+        require_fitting_texts(validation.source, loaded.conversation)
     trained = trained_names(loaded.model)
     accelerator = accelerator_for(config.train.precision)
     loaded.model.to(accelerator.device)

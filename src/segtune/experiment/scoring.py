@@ -13,6 +13,7 @@ from segtune.core.log import get_logger
 from segtune.data.config import DataConfig, ImageConfig
 from segtune.data.dense.config import DenseDataConfig
 from segtune.data.dense.prepare import prepare_dense
+from segtune.data.lengths import require_fitting_texts
 from segtune.data.prepare import prepare
 from segtune.data.spec import DataSpec
 from segtune.engine import processes
@@ -81,6 +82,7 @@ def evaluate(
     prepared = from_first(lambda: prepare(named.train, named, limit=limit, first_query_only=first_query_only))
     _tell((*prepared.warnings, *trained_on_told(model, data, prepared.pictures)))
     loaded = load(model)
+    require_fitting_texts(prepared.source, loaded.conversation)
     loaded.model.to(usual_device())
     out = out or place_of_scores(model, limit, first_query_only)
     own = from_first(lambda: own_data.reasoning_data(model))

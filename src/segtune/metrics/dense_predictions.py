@@ -17,6 +17,7 @@ import numpy as np
 from segtune.core import strict_json
 from segtune.core.errors import DataError
 from segtune.core.files import write_jsonl
+from segtune.core.text import require_utf8
 from segtune.ops.rle import Rle, rle_decode, rle_encode
 
 
@@ -119,4 +120,6 @@ def parse_dense_prediction(line: str, where: str) -> PredictedImage:
             expected='{"id": "RECORD", "size": [h, w], "classes": {"NAME": RLE} or null, "mask": RLE or null}',
             found=f"{type(error).__name__}: {error}",
         ) from error  # fmt: skip
+    for text in (values["id"], *(classes or ())):
+        require_utf8(text, where)
     return PredictedImage(values["id"], (height, width), classes, mask)

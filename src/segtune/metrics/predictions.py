@@ -22,6 +22,7 @@ import numpy as np
 from segtune.core import strict_json
 from segtune.core.errors import DataError
 from segtune.core.regular import open_regular
+from segtune.core.text import require_utf8
 from segtune.ops.masks import union_masks
 from segtune.ops.rle import Rle, rle_decode
 
@@ -156,6 +157,8 @@ def parse_prediction(line: str, where: str) -> PredictedMasks:
     text, emitted = values.get("text") or "", values.get("emitted", bool(masks))
     if not isinstance(text, str) or not isinstance(emitted, bool):
         raise _not_a_prediction(where, "'text' is no text or 'emitted' neither true nor false")
+    for key in ("id", "text"):
+        require_utf8(values.get(key) or "", where, what=repr(key))
     return PredictedMasks(values["id"], tuple(masks), tuple(float(score) for score in scores), text, emitted)
 
 

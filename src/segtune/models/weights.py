@@ -194,7 +194,8 @@ def input_spec(
         )
     token = processor.tokenizer.convert_ids_to_tokens(llava.config.image_token_id)
     extra = 0 if llava.config.vision_feature_select_strategy == "default" else 1
-    return InputSpec(vlm, mask, adapter.grid**2 + extra, token, conversation)
+    positions = getattr(llava.config.text_config, "max_position_embeddings", None)
+    return InputSpec(vlm, mask, adapter.grid**2 + extra, token, conversation, positions)
 
 
 def assemble(parts: Parts, config: ModelConfig) -> ReasoningSegmenter:

@@ -13,7 +13,7 @@ from segtune.reports.columns import about, best_values, side_by_side
 from segtune.reports.compare import progression_keys, shown_epochs
 from segtune.reports.documents import Row, data_name, is_number, number, scored_classes, title
 from segtune.reports.facts import RunFacts, read_run
-from segtune.reports.tables import Block, Section, Table, markdown
+from segtune.reports.tables import Block, Section, Table, code, markdown, paragraph, plain
 
 
 def model_card(run: RunDir) -> str:
@@ -28,7 +28,7 @@ def model_card(run: RunDir) -> str:
     config = yaml.safe_load(run.config.read_text(encoding="utf-8"))
     if config.get("task") == "dense":
         return _dense_card(read_run(run.path))
-    parts = [f"# {run.name}", _facts(config, run)]
+    parts = [f"# {plain(run.name)}", _facts(config, run)]
     scores = sorted(run.path.glob("eval_*.json"))
     if scores:
         parts.append("## Scores\n\n" + _scores([run.read_json(path.name) for path in scores]))
@@ -48,13 +48,13 @@ def _facts(config: dict[str, Any], run: RunDir) -> str:
     used = run.read_json(names.DATA) if (run.path / names.DATA).is_file() else {}
     return "\n".join(
         [
-            f"{config['description']}\n" if config.get("description") else "",
-            f"- recipe: `{config['recipe']}`, seed {config['run']['seed']}",
-            f"- starts from: `{start}`; mask features: {model['mask_features']}",
+            f"{paragraph(config['description'])}\n" if config.get("description") else "",
+            f"- recipe: {code(config['recipe'])}, seed {config['run']['seed']}",
+            f"- starts from: {code(start)}; mask features: {model['mask_features']}",
             f"- parameters: {parameters['total']:,} in all, {parameters['trainable']:,} trained",
             f"- data: train {_data(used, 'train', data)}, validation {_data(used, 'val', data)}",
             f"- {train['epochs']} epochs, {train['batch_size']} images a batch, rate {config['optim']['lr']}",
-            f"- made on {environment.get('time', '?')}, {environment.get('cpu', '?')}, "
+            f"- made on {environment.get('time', '?')}, {plain(str(environment.get('cpu', '?')))}, "
             f"torch {environment.get('packages', {}).get('torch', '?')}",
         ]
     )
@@ -65,14 +65,14 @@ def _data(used: dict[str, Any], part: str, setting: dict[str, Any]) -> str:
     row = used.get(part)
     digest = row.get("sha256") if isinstance(row, dict) else None
     told = f" (sha256 `{digest[:12]}`)" if isinstance(digest, str) and digest else ""
-    return f"`{data_name(row, setting[part])}`{told}"
+    return code(data_name(row, setting[part])) + told
 
 
 def _scores(documents: list[dict[str, Any]]) -> str:
     lines = ["| data | split | mode | queries | gIoU | cIoU | short | long |", "|---|---|---|---|---|---|---|---|"]
     for document in documents:
         metrics, by = document["metrics"], document["by"]
-        cells = [document["data"], document["split"], document["mode"], str(document["counts"]["queries"])]
+        cells = [plain(str(document[key])) for key in ("data", "split", "mode")] + [str(document["counts"]["queries"])]
         numbers = [metrics["gIoU"], metrics["cIoU"], by["short"]["gIoU"], by["long"]["gIoU"]]
         lines.append("| " + " | ".join(cells + [number(value) for value in numbers]) + " |")
     return "\n".join([*lines, "", "Protocol `segtune-1`; intervals and baselines stand in the `eval_*.json` files."])

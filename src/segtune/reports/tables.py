@@ -7,6 +7,8 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from segtune.core.visible import visible
+
 _DARKEST = (31, 78, 156)
 _WHITE_TEXT_FROM = 0.75  # depth of a ground on which black is no longer read better than white
 _BLOCKS = 10  # of a bar in text
@@ -93,9 +95,9 @@ def shown(cell: Cell) -> str:
 
 def markdown(title: str, sections: Sequence[Section]) -> str:
     """A page as Markdown, its tables aligned, so that it reads well on a terminal too."""
-    parts = [f"# {_plain(title)}"]
+    parts = [f"# {plain(title)}"]
     for section in sections:
-        parts.append(f"## {_plain(section.title)}")
+        parts.append(f"## {plain(section.title)}")
         parts += [_markdown_block(block) for block in section.blocks]
     return "\n\n".join(parts) + "\n"
 
@@ -112,20 +114,37 @@ def html_sections(sections: Sequence[Section]) -> str:
 
 def escape(text: object) -> str:
     """Any text as HTML that shows it and does nothing else."""
-    return html.escape(str(text), quote=True)
+    return html.escape(visible(str(text)), quote=True)
 
 
-def _plain(text: str) -> str:
-    """One line in which Markdown sees no bars of a table, no tags and no marks that the text does not mean."""
-    return re.sub(r"([|<>*\\])", r"\\\1", " ".join(text.split()))
+def plain(text: str) -> str:
+    """One line in which Markdown sees no bars of a table, no tags, entities, links or pictures of others.
+
+    Backticks stay, for the sentences of a page use them; between them nothing is a tag either.
+    """
+    line = re.sub(r"([|<>*\\])", r"\\\1", visible(" ".join(text.split())))
+    return re.sub(r"&(?=#?\w+;)", "&amp;", line).replace("](", "]\\(")
+
+
+def paragraph(text: str) -> str:
+    """`plain`, and no heading, list or rule at its beginning."""
+    return re.sub(r"^(\d*)([#=+.)-])(?=\s|$|[#=+-])", r"\1\\\2", plain(text))
+
+
+def code(text: object) -> str:
+    """A value of a run as code in Markdown: on one line, between more backticks than it holds in a row."""
+    line = visible(" ".join(str(text).split()))
+    longest = max((len(run) for run in re.findall(r"`+", line)), default=0)
+    fence, space = "`" * (longest + 1), " " if longest else ""
+    return f"{fence}{space}{line}{space}{fence}"
 
 
 def _markdown_block(block: Block) -> str:
     if isinstance(block, str):
-        return _plain(block)
+        return paragraph(block)
     if isinstance(block, Bullets):
-        return "\n".join(f"- {_plain(item)}" for item in block.items)
-    rows = [[_plain(shown(cell)) for cell in row] for row in (block.columns, *block.rows)]
+        return "\n".join(f"- {plain(item)}" for item in block.items)
+    rows = [[plain(shown(cell)) for cell in row] for row in (block.columns, *block.rows)]
     widths = [max(3, *(len(row[index]) for row in rows)) for index in range(len(block.columns))]
     lines = [
         "| " + " | ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)) + " |" for row in rows

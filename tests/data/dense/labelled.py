@@ -13,7 +13,7 @@ class Drawn:
     """Images of noise with labels that their colours tell, reproducible by index; every read is counted."""
 
     name = "drawn"
-    classes = ("background", "left", "right")
+    classes = ("background", "red", "green")
 
     def __init__(self, count: int, size: tuple[int, int] = (36, 48), *, drawn: bool = False) -> None:
         self.count, self.size, self.drawn, self.reads = count, size, drawn, 0

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import logging
+
 import numpy as np
 import pytest
 from tests.data.dense.labelled import Drawn
@@ -8,6 +10,9 @@ from segtune.core.records import IGNORE, LabelledImage
 from segtune.core.rng import generator
 from segtune.data.dense.augment import augment_labelled
 from segtune.data.dense.config import DenseAugmentConfig
+from segtune.data.dense.loader import mirror_of
+from segtune.data.dense.views import Reduced
+from segtune.ops.sides import class_mirror
 
 ITEM = Drawn(1).item(0)
 EVERYTHING = DenseAugmentConfig(flip=0.5, flip_vertical=0.5, zoom=(0.5, 2), stretch=0.3, rotate=20, color=0.3)
@@ -149,3 +154,75 @@ def test_an_image_of_one_pixel():
     tiny = LabelledImage("a", np.full((1, 1, 3), 7, np.uint8), np.ones((1, 1), np.uint8))
     for seed in range(10):
         assert augment_labelled(tiny, EVERYTHING, generator(seed)).labels.size >= 1
+
+
+def _sided() -> LabelledImage:
+    """A left lung at the left edge, a right one at the right edge, and an ignored row."""
+    labels = np.zeros((8, 12), np.uint8)
+    labels[:, :4], labels[:, 8:] = 1, 2
+    labels[0] = IGNORE
+    return LabelledImage("a", np.zeros((8, 12, 3), np.uint8), labels)
+
+
+def test_classes_that_differ_by_a_side_change_places_in_a_mirror_image():
+    item, mirror = _sided(), class_mirror(("background", "left_lung", "right_lung"))
+    seen = augment_labelled(item, DenseAugmentConfig(flip=1.0), generator(0), mirror)
+    np.testing.assert_array_equal(seen.labels, item.labels)
+    always = augment_labelled(item, DenseAugmentConfig(flip=1.0), generator(0))
+    np.testing.assert_array_equal(always.labels, item.labels[:, ::-1])
+    upside_down = augment_labelled(item, DenseAugmentConfig(flip_vertical=1.0), generator(0), mirror)
+    np.testing.assert_array_equal(upside_down.labels, item.labels)
+
+
+def test_no_mirror_image_where_a_side_has_no_partner():
+    item, mirror = _sided(), class_mirror(("background", "left_lung", "heart"))
+    seen = augment_labelled(item, DenseAugmentConfig(flip=1.0, flip_vertical=1.0), generator(0), mirror)
+    np.testing.assert_array_equal(seen.labels, item.labels)
+    never = augment_labelled(item, DenseAugmentConfig(flip=1.0, mirror="never"), generator(0))
+    np.testing.assert_array_equal(never.labels, item.labels)
+
+
+def test_the_switch_moves_nothing_else():
+    config = EVERYTHING.model_copy(update={"flip": 1.0, "flip_vertical": 0.0})
+    swapping = class_mirror(("background", "left", "right"))
+    for seed in range(5):
+        one = augment_labelled(ITEM, config, generator(seed))
+        other = augment_labelled(ITEM, config, generator(seed), swapping)
+        np.testing.assert_array_equal(one.image, other.image)
+        np.testing.assert_array_equal(one.labels == 1, other.labels == 2)
+
+
+class _Named(Drawn):
+    """Drawn images whose classes have other names."""
+
+    def __init__(self, *names: str) -> None:
+        super().__init__(1)
+        self.classes = names
+
+
+def test_a_loader_finds_the_partners_and_tells_what_it_does_not_do(caplog):
+    flips = DenseAugmentConfig(flip=0.5, flip_vertical=0.5)
+    with caplog.at_level("WARNING", logger="segtune"):
+        logging.getLogger("segtune").propagate = True
+        found = mirror_of(Reduced(_Named("background", "left_hand", "right_hand"), (1, 1)), flips)
+        assert found is not None
+        assert found.order == (0, 2, 1)
+        assert [record.getMessage() for record in caplog.records] == [
+            "data.augment.flip_vertical does nothing: the name or words of left_hand, right_hand say a side "
+            "or a height (data.augment.mirror=always mirrors all the same)"
+        ]
+        caplog.clear()
+        source = _Named("background", "left_hand", "hand")
+        mirror_of(source, DenseAugmentConfig())
+        assert not caplog.records, "nobody asks for a mirror image"
+        mirror_of(source, DenseAugmentConfig(flip=1))
+        assert "left_hand" in caplog.text
+    assert mirror_of(source, DenseAugmentConfig(flip=1, mirror="always")) is None
+
+
+def test_texts_that_mean_a_class_count():
+    source = _Named("background", "a", "b")
+    source.said = {"a": ("the lane on the left",), "gone": ("the right one",)}
+    found = mirror_of(Reduced(source, (1, 1)), DenseAugmentConfig())
+    assert found is not None
+    assert found.across

@@ -24,14 +24,26 @@ def test_encodings(tmp_path, encoding):
     assert read_annotation(path).texts == ("café – “crème”",)
 
 
-def test_a_single_text_and_a_missing_is_sentence(tmp_path):
-    short = read_annotation(
-        _write(tmp_path / "a.json", text="one two three four five six seven eight", is_sentence=None)
-    )
-    assert short.texts == ("one two three four five six seven eight",)
-    assert not short.is_sentence
-    texts = ["a", "one two three four five six seven eight nine"]
-    assert read_annotation(_write(tmp_path / "a.json", text=texts, is_sentence=None)).is_sentence
+def test_a_single_text_is_a_list_of_one_and_a_file_may_leave_open_what_it_is(tmp_path):
+    open_ = read_annotation(_write(tmp_path / "a.json", text="the red box", is_sentence=None))
+    assert open_.texts == ("the red box",)
+    assert open_.is_sentence is None
+
+
+@pytest.mark.parametrize("bad", ["half \ud83d", "\x1b[31mred", "nul \x00", "word " * 1000])
+def test_what_is_no_text_is_refused_by_file(tmp_path, bad):
+    for changes in ({"text": ["a", bad]}, {"kind": bad}, {"shapes": [{**TRIANGLE, "label": bad}]}):
+        with pytest.raises(DataError) as caught:
+            read_annotation(_write(tmp_path / "a.json", **changes))
+        assert "a.json" in str(caught.value)
+        assert str(caught.value).isprintable() or "\x1b" not in str(caught.value)
+        str(caught.value).encode()
+    explanations = tmp_path / "train.json"
+    for key in ("image", "query", "outputs"):
+        entry = {"image": "a.jpg", "query": "b", "outputs": "c", key: bad}
+        explanations.write_text(json.dumps([entry]))
+        with pytest.raises(DataError, match=r"train\.json, entry 0"):
+            read_explanations(explanations)
 
 
 def test_no_shapes_is_an_empty_target_and_flags_need_no_area(tmp_path):

@@ -15,9 +15,12 @@ import numpy as np
 
 from segtune.core.records import IGNORE, LabelledImage
 from segtune.data.dense.config import DenseAugmentConfig
+from segtune.ops.sides import ClassMirror
 
 
-def augment_labelled(item: LabelledImage, config: DenseAugmentConfig, rng: np.random.Generator) -> LabelledImage:
+def augment_labelled(
+    item: LabelledImage, config: DenseAugmentConfig, rng: np.random.Generator, mirror: ClassMirror | None = None
+) -> LabelledImage:
     """Draws one variant of an image.
 
     A window, 1 / zoom as large as the image and of its shape but for `stretch`, is laid on it at a place that is drawn
@@ -29,6 +32,7 @@ def augment_labelled(item: LabelledImage, config: DenseAugmentConfig, rng: np.ra
         config: What may happen.
         rng: Where the chances come from; every switch draws in the same order, used or not, so that none of them
             moves another.
+        mirror: What becomes of the classes in a mirror image; None: every label stays what it is.
 
     Returns:
         A new item in the pixels of the given one, as large as the window; the given one is left as it was.
@@ -46,12 +50,22 @@ def augment_labelled(item: LabelledImage, config: DenseAugmentConfig, rng: np.ra
             _corner(size, part, chance) for size, part, chance in zip((height, width), window, place, strict=True)
         ]
         image, labels = _look(image, labels, window, (corner[0], corner[1]), angle)
+    refused = (False, False) if mirror is None else (bool(mirror.across), bool(mirror.over))
     for axis in (1, 0):
-        if mirrored[1 - axis]:
+        if mirrored[1 - axis] and not refused[1 - axis] and config.mirror != "never":
             image, labels = np.flip(image, axis), np.flip(labels, axis)
+            if axis == 1 and mirror is not None and mirror.swaps:
+                labels = _swapped(labels, mirror.order)
     if config.color:
         image = _recolor(np.ascontiguousarray(image), 1 + color * config.color)
     return replace(item, image=np.ascontiguousarray(image), labels=np.ascontiguousarray(labels))
+
+
+def _swapped(labels: np.ndarray, order: tuple[int, ...]) -> np.ndarray:
+    """Labels in which classes that differ by a side have changed places; ignored pixels stay so."""
+    table = np.arange(256, dtype=np.uint8)
+    table[: len(order)] = order
+    return table[labels]
 
 
 def _corner(size: int, window: int, chance: float) -> int:

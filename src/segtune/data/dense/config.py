@@ -13,8 +13,13 @@ from segtune.data.config import ImageConfig, SynthConfig
 class DenseAugmentConfig(Config):
     """Joint augmentation of image and labels, drawn from (seed, epoch, index), so that workers change nothing."""
 
-    flip: float = Field(0.0, ge=0, le=1, description="chance of a mirror image, left for right")
-    flip_vertical: float = Field(0.0, ge=0, le=1, description="chance of a mirror image, top for bottom")
+    flip: float = Field(0.0, ge=0, le=1, description="chance of a mirror image, left for right; see mirror")
+    flip_vertical: float = Field(0.0, ge=0, le=1, description="chance of a mirror image, top for bottom; see mirror")
+    mirror: Literal["auto", "always", "never"] = Field(
+        "auto",
+        description="auto: classes that differ by a side change places, and there is no mirror image where one has no "
+        "partner; always: labels stay as they are; never: no mirror image",
+    )
     zoom: tuple[float, float] = Field(
         (1.0, 1.0), description="things become so many times as large, at a place that is drawn; below 1: as small"
     )

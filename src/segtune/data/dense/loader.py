@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 from torch.utils.data import Dataset
 
+from segtune.core.log import get_logger
 from segtune.core.records import DenseSource
 from segtune.core.rng import generator
 from segtune.core.types import DenseBatch
@@ -14,10 +15,12 @@ from segtune.data.dense.augment import augment_labelled
 from segtune.data.dense.balance import ClassCounts, balanced_order
 from segtune.data.dense.config import DenseAugmentConfig
 from segtune.data.dense.transforms import DenseSample, DenseTransform, collate_dense
-from segtune.data.dense.views import Reduced, Remembered, is_drawn
+from segtune.data.dense.views import Reduced, Remembered, is_drawn, texts_of_classes
 from segtune.data.loader import epoch_order, load_batches
+from segtune.ops.sides import ClassMirror, class_mirror
 
 _NOTHING = DenseAugmentConfig()
+_log = get_logger(__name__)
 
 
 class _TrainingSamples(Dataset[DenseSample]):
@@ -25,11 +28,12 @@ class _TrainingSamples(Dataset[DenseSample]):
 
     def __init__(self, source: DenseSource, transform: DenseTransform, augment: DenseAugmentConfig, seed: int) -> None:
         self.source, self.transform, self.augment, self.seed = source, transform, augment, seed
+        self.mirror = mirror_of(source, augment)
 
     def __getitem__(self, key: tuple[int, int, int]) -> DenseSample:  # type: ignore[override]
         epoch, index, occurrence = key
         rng = generator(self.seed, "dense sample", epoch, index, occurrence)
-        return self.transform(augment_labelled(self.source.item(index, epoch), self.augment, rng))
+        return self.transform(augment_labelled(self.source.item(index, epoch), self.augment, rng, self.mirror))
 
 
 class _ScoredSamples(Dataset[DenseSample]):
@@ -134,6 +138,31 @@ class DenseScoringLoader:
         keys = [own[k : k + self.batch_size] for k in range(0, len(own), self.batch_size)]
         _before_workers(self.source, self.num_workers)
         yield from load_batches(self.samples, keys, collate_dense, self.num_workers)
+
+
+def mirror_of(source: DenseSource, augment: DenseAugmentConfig) -> ClassMirror | None:
+    """What becomes of the classes of a source in mirror images; a mirror image that is asked for and refused is told.
+
+    Args:
+        source: Labelled images.
+        augment: What may happen to them.
+
+    Returns:
+        None where labels stay whatever they are called.
+    """
+    if augment.mirror != "auto":
+        return None
+    mirror = class_mirror(source.classes, texts_of_classes(source))
+    asked = {"flip": (augment.flip, mirror.across), "flip_vertical": (augment.flip_vertical, mirror.over)}
+    for key, (chance, reason) in asked.items():
+        if chance and reason:
+            _log.warning(
+                "data.augment.%s does nothing: %s (data.augment.mirror=always mirrors all the same)", key, reason
+            )
+    if augment.flip and mirror.swaps and not mirror.across:
+        names = [source.classes[label] for label, other in enumerate(mirror.order) if label != other]
+        _log.info("classes that change places in mirror images: %s", ", ".join(names))
+    return mirror
 
 
 def _remembered(source: DenseSource, cache_bytes: int) -> DenseSource:

@@ -163,6 +163,15 @@ class Remembered:
             self.item(index)
 
 
+def texts_of_classes(source: DenseSource) -> dict[str, tuple[str, ...]]:
+    """The texts and words that mean each class of a source, by its name, where it is made from questions."""
+    whole: object = source
+    while not hasattr(whole, "said") and hasattr(whole, "source"):
+        whole = whole.source
+    said: dict[str, tuple[str, ...]] = getattr(whole, "said", {})
+    return {name: texts for name, texts in said.items() if name in source.classes}
+
+
 def is_drawn(source: DenseSource) -> bool:
     """Whether a source draws its images afresh each epoch."""
     return bool(getattr(source, "drawn", False))

@@ -14,13 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from segtune.core.errors import DataError
+from segtune.core.text import require_name, require_text
 from segtune.data.sources.foreign import is_labelme, refuse_foreign
 from segtune.data.sources.json_file import read_json, whole_number
 from segtune.data.sources.shapes import read_shape, require_one_target, shown
 from segtune.ops.masks import PolygonShape
-
-LONG_TEXT_WORDS = 8
-"""A file without `is_sentence` counts as long when any of its texts has more words than this."""
 
 _EXAMPLE = '{"text": ["..."], "is_sentence": true, "shapes": [{"label": "target", "points": [[x, y], ...]}]}'
 _EXPLANATIONS = '[{"image": "NAME.jpg", "query": "...", "outputs": "..."}, ...]'
@@ -32,7 +30,8 @@ class Annotation:
 
     Attributes:
         texts: At least one; none is empty.
-        is_sentence: True for sentences ("long"), False for phrases ("short"); one value for all texts of the file.
+        is_sentence: True for sentences ("long"), False for phrases ("short"), for all texts of the file; None where the
+            file leaves it open, and each text decides for itself (`core.text.reads_as_sentence`).
         shapes: The polygons, (x, y) in original pixels; may be empty (there is no such thing in the image).
         kind: What kind of thought the texts need, where the file says so; else empty.
         height, width: Of the picture that the shapes were drawn on, where the file says so; else None.
@@ -40,7 +39,7 @@ class Annotation:
     """
 
     texts: tuple[str, ...]
-    is_sentence: bool
+    is_sentence: bool | None
     shapes: tuple[PolygonShape, ...]
     kind: str = ""
     height: int | None = None
@@ -50,8 +49,6 @@ class Annotation:
 
 def read_annotation(path: Path, more_texts: Sequence[str] = ()) -> Annotation:
     """Reads and validates one annotation file.
-
-    Where `is_sentence` is absent, the file counts as long when any of its texts has more than `LONG_TEXT_WORDS` words.
 
     Args:
         path: The JSON file.
@@ -79,7 +76,7 @@ def read_annotation(path: Path, more_texts: Sequence[str] = ()) -> Annotation:
     height, width = (_side(content, key, path) for key in ("imageHeight", "imageWidth"))
     return Annotation(
         texts,
-        _is_sentence(content, texts, path),
+        _is_sentence(content, path),
         shapes,
         _kind(content, path),
         height,
@@ -117,7 +114,9 @@ def read_explanations(path: Path, told: list[str] | None = None) -> dict[tuple[s
             fix="correct the file, or remove it (it is not needed)",
         )
     found: dict[tuple[str, str], str] = {}
-    for entry in entries:
+    for number, entry in enumerate(entries):
+        for name in keys:
+            require_text(entry[name], f"{path}, entry {number}", what=repr(name))
         key = (entry["image"], normal_text(entry["query"]))
         if found.get(key, entry["outputs"]) != entry["outputs"] and told is not None:
             told.append(f"a query of {entry['image']} has two explanations, of which the last is used")
@@ -135,7 +134,7 @@ def _texts(content: dict[str, Any], path: Path) -> tuple[str, ...]:
     if isinstance(texts, str):
         texts = [texts]
     if isinstance(texts, list) and texts and all(isinstance(text, str) and text.strip() for text in texts):
-        return tuple(texts)
+        return tuple(require_text(text, str(path), what="'text'") for text in texts)
     message = "the annotation has no 'text'" if "text" not in content else "'text' is not as expected"
     raise DataError(
         f"{message}: LabelMe wrote the file, and nothing is asked in it yet" if is_labelme(content) else message,
@@ -146,11 +145,9 @@ def _texts(content: dict[str, Any], path: Path) -> tuple[str, ...]:
     )
 
 
-def _is_sentence(content: dict[str, Any], texts: tuple[str, ...], path: Path) -> bool:
-    if "is_sentence" not in content:
-        return any(len(text.split()) > LONG_TEXT_WORDS for text in texts)
-    value = content["is_sentence"]
-    if isinstance(value, bool):
+def _is_sentence(content: dict[str, Any], path: Path) -> bool | None:
+    value = content.get("is_sentence")
+    if isinstance(value, bool) or "is_sentence" not in content:
         return value
     raise DataError(
         "'is_sentence' is not as expected",
@@ -197,5 +194,5 @@ def _side(content: dict[str, Any], key: str, path: Path) -> int | None:
 def _kind(content: dict[str, Any], path: Path) -> str:
     kind = content.get("kind", "")
     if isinstance(kind, str):
-        return kind
+        return require_name(kind, str(path), what="'kind'")
     raise DataError("'kind' is not a text", where=str(path), expected="a word", found=shown(content, "kind"))

@@ -29,6 +29,7 @@ from typing import Any
 
 from segtune.core.errors import DataError
 from segtune.core.records import IGNORE
+from segtune.core.text import require_name, require_text
 from segtune.data.sources.json_file import read_json
 from segtune.data.sources.listing import Roots, require_below
 
@@ -110,6 +111,8 @@ def read_classes(path: Path) -> Classes:
 def _names(names: Any, path: Path) -> tuple[str, ...]:
     if not isinstance(names, list) or not all(isinstance(name, str) and name.strip() for name in names):
         raise _refusal(path, "'classes' is not as expected", "a list of names, none of them empty", str(names)[:80])
+    for name in names:
+        require_name(name, str(path), what="the name of a class")
     if not 2 <= len(names) <= IGNORE:
         raise _refusal(path, "a wrong number of classes", f"2 to {IGNORE} names", f"{len(names)}")
     if twice := sorted({name for name in names if names.count(name) > 1}):
@@ -143,7 +146,8 @@ def _said(value: Any, key: str, names: tuple[str, ...], path: Path) -> dict[str,
         raise _refusal(path, f"{key!r} is not as expected", '{"car": ["a text", ...], ...}', str(value)[:80])
     if unknown := [name for name in value if name not in names]:
         raise _refusal(path, f"{key!r} names no class", "one of " + ", ".join(names), ", ".join(unknown))
-    return {name: tuple(texts) for name, texts in value.items()}
+    where = f"{path}, {key}"
+    return {name: tuple(require_text(text, where) for text in texts) for name, texts in value.items()}
 
 
 def _refusal(path: Path, message: str, expected: str, found: str, fix: str = "correct the file") -> DataError:

@@ -8,6 +8,7 @@ from typing import Any, TypeAlias
 
 from segtune.core.errors import DataError
 from segtune.core.records import IGNORE
+from segtune.core.text import require_name
 from segtune.data.notes import Notes
 from segtune.data.sources.classes import BACKGROUND
 from segtune.data.sources.json_file import whole_number
@@ -60,6 +61,8 @@ def read_categories(
             fix="correct the file",
         )  # fmt: skip
     ordered = sorted(known, key=lambda pair: (isinstance(pair[0], str), pair[0]))
+    for _, name in known:
+        require_name(name, str(path), what="the name of a category")
     by_name: dict[str, list[Id]] = {}
     for key, name in ordered:
         by_name.setdefault(name, []).append(key)

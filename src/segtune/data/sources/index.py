@@ -14,6 +14,8 @@ from typing import Any
 
 from segtune.core.errors import DataError
 from segtune.core.names import composed
+from segtune.core.text import require_text
+from segtune.core.visible import visible
 from segtune.data.images import SUFFIXES
 from segtune.data.sources.annotations import normal_text
 from segtune.data.sources.foreign import refuse_foreign
@@ -82,7 +84,7 @@ def read_index(path: Path, split: str, files: Iterable[str]) -> Index:
         except DataError as error:
             said = f" ({entry['image']})" if isinstance(entry, dict) and isinstance(entry.get("image"), str) else ""
             found = f"; found {error.found}" if error.found else ""
-            index.refused.append(f"entry {number}{said}: {error.message}{found}; expected {error.expected}")
+            index.refused.append(visible(f"entry {number}{said}: {error.message}{found}; expected {error.expected}"))
     return index
 
 
@@ -159,7 +161,7 @@ def _take(entry: Any, names: _Names, index: Index) -> None:
 def _text(entry: dict[str, Any], key: str) -> str:
     value = entry.get(key)
     if isinstance(value, str) and value.strip():
-        return value
+        return require_text(value, "", what=repr(key))
     raise DataError(f"no '{key}'" if key not in entry else f"'{key}' is no text", expected="words", found=_shown(value))
 
 
@@ -170,7 +172,7 @@ def _texts(entry: dict[str, Any]) -> list[str]:
     value = entry[keys[0]]
     texts = [value] if isinstance(value, str) else value
     if isinstance(texts, list) and texts and all(isinstance(text, str) and text.strip() for text in texts):
-        return texts
+        return [require_text(text, "", what=repr(keys[0])) for text in texts]
     raise DataError(f"'{keys[0]}' is not as expected", expected="texts, none of them empty", found=_shown(value))
 
 

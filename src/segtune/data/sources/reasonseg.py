@@ -217,7 +217,7 @@ class ReasonSeg:
                 continue
             image = self._place / images[stem]
             queries = tuple(
-                Query(text, found.is_sentence, found.kind, self._explanation(path, image, text, explanations))
+                Query.of(text, found.is_sentence, found.kind, self._explanation(path, image, text, explanations))
                 for text in (found.texts[:1] if first_query_only else found.texts)
             )
             for note in found.notes:

@@ -17,6 +17,7 @@ import numpy as np
 from PIL import Image
 
 from segtune.core.errors import DataError
+from segtune.core.text import require_name
 from segtune.data.config import USUAL_IMAGES
 from segtune.data.index_png import require_sums
 from segtune.ops.masks import MAX_COORDINATE, PolygonShape, validate_polygon
@@ -52,6 +53,7 @@ def read_shape(shape: Any, where: str) -> PolygonShape:
             found=shown(shape, "label") if isinstance(shape, dict) else type(shape).__name__,
             fix="give the shape a label, or remove it",
         )
+    require_name(label, where, what="the label of a shape")
     kind = shape.get("shape_type")
     if kind is None or kind == POLYGON or label.lower() == "flag":
         return PolygonShape(label, validate_polygon(shape.get("points"), where, label=label))

@@ -35,6 +35,7 @@ class TextClasses:
         name: The name of the source.
         classes: The names of the classes.
         drawn: As given.
+        said: The texts and words of each class, by its name.
         bad: The bad items of the source.
         files: The files that they are a share of.
         notes: What is said of the source and of `classes.json`.
@@ -51,6 +52,7 @@ class TextClasses:
         self.notes: tuple[str, ...] = (*own, *getattr(source, "notes", ()))
         _require_said(classes, source.name)
         self._texts = _by_text(classes)
+        self.said = {name: (*classes.texts.get(name, ()), *classes.words.get(name, ())) for name in classes.names}
         self._patterns = [
             (classes.names.index(name), _pattern(words)) for name, words in classes.words.items() if words
         ]
