@@ -13,7 +13,7 @@ from torch import Tensor
 from transformers import LlavaForConditionalGeneration, SamModel
 
 from segtune.core.errors import CheckpointError, ConfigError
-from segtune.core.files import write_json
+from segtune.core.files import apply_umask, write_json
 from segtune.core.input_spec import ConversationConfig
 from segtune.core.rundir import nearby
 from segtune.data.conversation import Conversation
@@ -304,3 +304,4 @@ def export_base(loaded: Loaded, directory: Path) -> None:
             **{key: getattr(loaded.config, key) for key in _FACTS},
         },
     )
+    apply_umask(directory)

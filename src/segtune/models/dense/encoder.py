@@ -15,6 +15,7 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_BACKBONE_MAPPING
 from transformers.utils import cached_file
 
 from segtune.core.errors import CheckpointError, ConfigError
+from segtune.core.files import apply_umask
 from segtune.models.dense.config import EMBEDDED, DenseModelConfig
 from segtune.models.dense.families import Arrangement, family_of, require_fitting_size
 from segtune.models.dense.tiny import TINY
@@ -119,6 +120,7 @@ class Encoder(nn.Module):
         self.backbone.save_pretrained(directory)
         document = {"image_mean": list(self.mean), "image_std": list(self.std)}
         (directory / _PREPROCESSOR).write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+        apply_umask(directory)
 
 
 def build_encoder(config: DenseModelConfig) -> Encoder:
