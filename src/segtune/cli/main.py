@@ -147,6 +147,9 @@ def _fail(message: str, code: int) -> int:
 
 
 def _wrong_usage(error: typer.TyperException) -> int:
+    if type(error).__name__ == "NoArgsIsHelpError":  # `segtune` or `segtune data` alone; typer does not export the type
+        print(error.format_message())
+        return error.exit_code
     lines = [error.format_message()]
     context = getattr(error, "ctx", None)
     if context is not None:

@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 from transformers import LlavaForConditionalGeneration, SamModel
 
-from segtune.core.errors import CheckpointError, ConfigError
+from segtune.core.errors import CheckpointError, ConfigError, WrongKindOfModel
 from segtune.core.files import apply_umask, write_json
 from segtune.core.input_spec import ConversationConfig
 from segtune.core.rundir import nearby
@@ -123,7 +123,7 @@ def load(name: str) -> Loaded:
         name: A run (`RUN`, `RUN@last`), a checkpoint directory, an assembled base, or `segtune/tiny`.
 
     Raises:
-        CheckpointError: There is no such model, or it is damaged.
+        CheckpointError: There is no such model, it is damaged, or it is a dense one.
     """
     checkpoint = find_checkpoint(name)
     if checkpoint is None:
@@ -132,7 +132,7 @@ def load(name: str) -> Loaded:
         loaded.max_new_tokens = base_facts(base_directory(name)).get(_ANSWER_LENGTH, _USUAL_LENGTH)
         return loaded
     if "task" in checkpoint.about:
-        raise CheckpointError(
+        raise WrongKindOfModel(
             "this model tells classes apart; it does not answer questions", where=name, expected="a reasoning model",
             found=f"a {checkpoint.about['task']} one",
             fix="leave the question away: `segtune predict MODEL IMAGE`, in Python `segtune.DensePredictor`",
