@@ -76,8 +76,8 @@ def test_wrong_usage_is_one_message_and_exit_2(arguments: list[str], capsys: pyt
 def test_a_command_without_a_word_is_its_help(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main(words) == 2
     captured = capsys.readouterr()
-    assert captured.out.startswith("Usage: segtune")
-    assert not captured.err
+    assert captured.err.startswith("Usage: segtune")
+    assert not captured.out
 
 
 def test_settings_with_dashes_are_explained(capsys: pytest.CaptureFixture[str]) -> None:

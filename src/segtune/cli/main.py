@@ -148,7 +148,7 @@ def _fail(message: str, code: int) -> int:
 
 def _wrong_usage(error: typer.TyperException) -> int:
     if type(error).__name__ == "NoArgsIsHelpError":  # `segtune` or `segtune data` alone; typer does not export the type
-        print(error.format_message())
+        print(error.format_message(), file=sys.stderr)
         return error.exit_code
     lines = [error.format_message()]
     context = getattr(error, "ctx", None)
