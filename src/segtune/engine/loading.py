@@ -32,6 +32,7 @@ from segtune.models.trainable import BRIDGE
 from segtune.models.weights import (
     ASSEMBLED,
     EMBEDDED,
+    ESTIMATES_IOU,
     Parts,
     assemble,
     base_directory,
@@ -260,7 +261,7 @@ def merged_parts(start: Loaded, config: ModelConfig, wording: ConversationConfig
     if wording is not None:
         spec = replace(spec, conversation=wording)
     bridge = fitting_bridge(bridge_state(start.model), start.config.prompting, config)
-    return Parts(llava, sam, parts.processor, parts.sam_processor, spec, bridge)
+    return Parts(llava, sam, parts.processor, parts.sam_processor, spec, bridge, parts.estimates_iou)
 
 
 def folded(loaded: Loaded) -> tuple[LlavaForConditionalGeneration, SamModel]:
@@ -301,6 +302,7 @@ def export_base(loaded: Loaded, directory: Path) -> None:
             "format": 1,
             "conversation": loaded.conversation.wording.model_dump(mode="json"),
             _ANSWER_LENGTH: loaded.max_new_tokens,
+            ESTIMATES_IOU: loaded.parts.estimates_iou,
             **{key: getattr(loaded.config, key) for key in _FACTS},
         },
     )

@@ -115,6 +115,7 @@ def write_tiny_base(
     write_tiny(directory, texts, seed)
     save_file({}, directory / "segmentation.safetensors")
     about = {"format": 1, "conversation": wording.model_dump(mode="json"), "seg_hidden": seg_hidden}
+    about["estimates_iou"] = False
     (directory / "segtune.json").write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
 
 
