@@ -62,7 +62,7 @@ def test_all_of_a_run_is_on_the_page(make_run: MakeRun, capsys: pytest.CaptureFi
     reader = _read(path)
     for words in (
         "Complete: 4 epochs", "gIoU 0.300 (0.250 to 0.350)", "mean_mask, has 0.123; the model is above it",
-        "scenes val, forced", "Epoch 3, by val_gIoU", "LISA-7B (ft)", "not on ReasonSeg", "3,000",
+        "scenes val, forced", "Epoch 3, by val_gIoU", "published figures are of ReasonSeg", "3,000",
         "x.json: <b>torn</b>", "best: val_gIoU", "No pictures",
     ):  # fmt: skip
         assert words in reader.text
