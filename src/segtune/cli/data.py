@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
+
+from segtune.core.environment import command_prefix
 
 DrawnKind = Literal["reasonseg", "masks"]
 """What goes with drawn scenes: questions and polygons, or a class for every pixel."""
@@ -55,4 +58,4 @@ def synth(
     draw = write_masks if kind == "masks" else write_dataset
     for split, counts in draw(directory, scenes=scenes, seed=seed).items():
         typer.echo(f"{split}: " + ", ".join(f"{count} {what}" for what, count in counts.items()))
-    typer.echo(f"try next:\n  segtune data check {directory}")
+    typer.echo(f"try next:\n  {command_prefix()} data check {shlex.quote(str(directory))}")

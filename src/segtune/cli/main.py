@@ -20,7 +20,7 @@ import typer
 import segtune
 from segtune.cli import config, data, evaluate, predict, report, search, train
 from segtune.core import log
-from segtune.core.environment import process_rank
+from segtune.core.environment import command_prefix, process_rank
 from segtune.core.errors import Elsewhere, SegtuneError
 
 _HELP = """Fine-tune, score and run models that answer questions about images with masks.
@@ -142,7 +142,8 @@ def _fail(message: str, code: int) -> int:
         time.sleep(_FIRST_LEAVES_WITHIN if told else _FIRST_TELLS_WITHIN)
         if told:
             return code
-    print(f"error: {message}", file=sys.stderr)
+    offered = message.replace("`segtune ", f"`{command_prefix()} ")  # as it is called in this shell
+    print(f"error: {offered}", file=sys.stderr)
     return code
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from segtune.core.environment import command_prefix
 from segtune.core.errors import ConfigError, Interrupted, SegtuneError
 
 if TYPE_CHECKING:
@@ -117,7 +118,7 @@ def _closing(results: Results, *, as_json: bool) -> None:
         if running := results.count("running"):
             typer.echo(f"{running} points are still run by other processes")
         if results.best is not None:
-            typer.echo(f"try next:\n  segtune train {shlex.quote(str(results.place.path / BEST))}")
+            typer.echo(f"try next:\n  {command_prefix()} train {shlex.quote(str(results.place.path / BEST))}")
     if failed := results.count("failed"):
         raise SegtuneError(
             f"{failed} of {results.size} points failed", where=str(results.place.path),

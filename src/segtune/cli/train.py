@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from segtune.core.environment import command_prefix
 from segtune.core.errors import ConfigError, DataError
 from segtune.core.recipe_files import shipped_recipes
 from segtune.core.rundir import RunDir
@@ -74,17 +75,18 @@ def _closing(run: RunDir) -> None:
     config = load_recipe(str(run.config))
     data = config.data
     where = DataSpec.parse(data.val or data.train, root=data.root)
+    call = command_prefix()
     path, scored = shlex.quote(str(run.path)), shlex.quote(str(where))
     typer.echo(f"\nrun directory: {run.path}")
     typer.echo("try next:")
     if config.task == "dense":
-        typer.echo(f"  segtune predict {path} {_image(where)}")
-        typer.echo(f"  segtune evaluate {path} --data {scored} --flip --overlays 12 --out scores")
-        typer.echo("  segtune data check DIR      # your own images and masks")
+        typer.echo(f"  {call} predict {path} {_image(where)}")
+        typer.echo(f"  {call} evaluate {path} --data {scored} --flip --overlays 12 --out scores")
+        typer.echo(f"  {call} data check DIR      # your own images and masks")
         return
-    typer.echo(f"  segtune predict {path} {_example(where)}")
-    typer.echo(f"  segtune evaluate {path} --data {scored} --mode both --overlays 12 --out scores")
-    typer.echo("  segtune data check DIR      # your own photographs and questions, before `segtune train own`")
+    typer.echo(f"  {call} predict {path} {_example(where)}")
+    typer.echo(f"  {call} evaluate {path} --data {scored} --mode both --overlays 12 --out scores")
+    typer.echo(f"  {call} data check DIR      # your own photographs and questions, before `{call} train own`")
 
 
 def _image(spec: DataSpec) -> str:

@@ -225,7 +225,7 @@ class Trainer:
         self._save_last()
         shown = {k: values[k] for k in self.task.headlines if k in values}
         text = "  ".join(f"{key} {value:.4f}" for key, value in shown.items() if value is not None)
-        progress.line(f"epoch {epoch}/{config.epochs}  {text}{'  (best so far)' if better else ''}")
+        progress.line(f"epoch {epoch}/{config.epochs}  {text}{state.mark(values, config) if better else ''}")
         if gave_up and config.early_stopping is not None and not last_epoch:
             stop = config.early_stopping
             progress.line(f"stopped early: {stop.metric or config.best} had no gain in {stop.patience} values")
