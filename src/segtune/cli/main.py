@@ -181,6 +181,13 @@ def _unexpected(error: Exception, arguments: Sequence[str]) -> int:
         command = arguments[0] if arguments else ""
         fix = _LESS_MEMORY.get(command, "end other programs, or take a smaller image or model")
         return _fail(f"out of memory\n  found: {lacking}\n  fix: {fix}", 1)
+    if (broken := next((str(one) for one in reversed(chain) if "torchvision" in str(one)), None)) is not None:
+        return _fail(
+            "the torchvision of this machine does not fit its torch, and transformers cannot be imported beside it\n"
+            f"  found: {broken.splitlines()[0]}\n"
+            f"  fix: {sys.executable} -m pip uninstall torchvision (segtune needs none)",
+            1,
+        )
     if "RANK" in os.environ and any(sign in f"{type(error).__name__}: {error}" for sign in _LOST):
         return _fail("another process of this run has ended; what it or the launcher has said tells why", 1)
     return _internal(error)

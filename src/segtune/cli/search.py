@@ -88,7 +88,9 @@ def _places(name: str | None, root: str | None, trials: int | None) -> list[str]
 def _list_points(spec: SearchConfig, *, as_json: bool) -> None:
     """Every point of a grid or of a random search; of TPE, which learns on the way, what it draws from."""
     from segtune.sweep.search import plan
+    from segtune.sweep.study import require_optuna
 
+    require_optuna()
     spec, _, points = plan(spec)
     if as_json:
         listed = None if points is None else [point.settings for point in points]

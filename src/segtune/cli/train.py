@@ -11,6 +11,7 @@ import typer
 
 from segtune.core.environment import command_prefix
 from segtune.core.errors import ConfigError, DataError
+from segtune.core.log import get_logger
 from segtune.core.recipe_files import shipped_recipes
 from segtune.core.rundir import RunDir
 
@@ -29,7 +30,8 @@ def train(
         Path | None, typer.Option("--resume", metavar="RUN", help="Continue this run directory where it stopped.")
     ] = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Check and print the configuration, train nothing.")
+        bool,
+        typer.Option("--dry-run", help="Check settings, machine, data and model, print the settings, train nothing."),
     ] = False,
 ) -> None:
     """Train a model from a recipe, and score it.
@@ -54,12 +56,15 @@ def train(
     from segtune.config import load_recipe
 
     config = load_recipe(recipe, settings or [])
+    from segtune import experiment
+
     if dry_run:
         from segtune.core.config import dump_yaml
 
+        for unknown in experiment.rehearse(config):
+            get_logger(__name__).warning("not known: %s", unknown)
         typer.echo(dump_yaml(config), nl=False)
         return
-    from segtune import experiment
 
     _closing(experiment.train(config))
 

@@ -9,12 +9,23 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-__all__ = ["DensePrediction", "DensePredictor", "Prediction", "Predictor", "evaluate", "resume", "score", "train"]
+__all__ = [
+    "DensePrediction",
+    "DensePredictor",
+    "Prediction",
+    "Predictor",
+    "evaluate",
+    "rehearse",
+    "resume",
+    "score",
+    "train",
+]
 
 if TYPE_CHECKING:
     from segtune.engine.dense_predictor import DensePrediction, DensePredictor
     from segtune.engine.predictor import Prediction, Predictor
     from segtune.engine.scoring import score
+    from segtune.experiment.rehearsal import rehearse
     from segtune.experiment.run import resume, train
     from segtune.experiment.scoring import evaluate
 
@@ -23,7 +34,7 @@ def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module 'segtune.experiment' has no attribute {name!r}")
     from segtune.engine import dense_predictor, predictor, scoring
-    from segtune.experiment import run
+    from segtune.experiment import rehearsal, run
     from segtune.experiment import scoring as evaluation
     from segtune.models.quiet import hide_loading_bars
 
@@ -31,5 +42,5 @@ def __getattr__(name: str) -> Any:
     return {
         "Prediction": predictor.Prediction, "Predictor": predictor.Predictor, "score": scoring.score,
         "DensePrediction": dense_predictor.DensePrediction, "DensePredictor": dense_predictor.DensePredictor,
-        "train": run.train, "resume": run.resume, "evaluate": evaluation.evaluate,
+        "train": run.train, "resume": run.resume, "rehearse": rehearsal.rehearse, "evaluate": evaluation.evaluate,
     }[name]  # fmt: skip

@@ -15,6 +15,7 @@ from safetensors.torch import load_file
 from transformers import AutoConfig
 
 from segtune.core.errors import CheckpointError
+from segtune.models.hub import advice, require_no_waiting
 
 # Buffers that old checkpoints carry and new classes compute.
 _HARMLESS = re.compile(r"(position_ids|rotary_emb\.inv_freq)$")
@@ -83,18 +84,21 @@ def guarded(load: Callable[[], Any], path: str) -> Any:
     Raises:
         CheckpointError: It raised anything.
     """
+    require_no_waiting(path)
     try:
         return load()
     except MemoryError:
         raise
     except Exception as error:  # damaged files make safetensors, tokenizers and transformers raise nearly anything
+        if "torchvision" in str(error):
+            raise  # nothing is wrong with the checkpoint
         first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise CheckpointError(
             "this checkpoint cannot be loaded",
             where=path,
             expected="a directory or hub id with config.json and model.safetensors in the transformers layout",
             found=first,
-            fix="check the path; for a hub name, check the network and `hf auth login`",
+            fix=advice(error, path),
         ) from error
 
 
