@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from segtune.core.environment import command_prefix, process_rank
+from segtune.core.environment import blames_torchvision, command_prefix, process_rank
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -118,3 +118,12 @@ def test_what_a_command_offers_next_runs_as_it_is_printed(tmp_path: Path) -> Non
     first = next(index for index, line in enumerate(lines) if line.startswith("segtune "))
     assert lines[first - 1].startswith("source .venv/bin/activate ")
     shell(f"source {shlex.quote(str(scripts / 'activate'))} && segtune --version")
+
+
+def test_a_torchvision_that_is_not_there_is_not_to_blame(monkeypatch: pytest.MonkeyPatch) -> None:
+    error = ImportError("this processor needs the torchvision library")
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    assert not blames_torchvision(error)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: object())
+    assert blames_torchvision(error)
+    assert not blames_torchvision(ImportError("something else"))

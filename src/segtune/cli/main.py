@@ -20,7 +20,7 @@ import typer
 import segtune
 from segtune.cli import config, data, evaluate, predict, report, search, train
 from segtune.core import log
-from segtune.core.environment import command_prefix, process_rank
+from segtune.core.environment import blames_torchvision, command_prefix, process_rank
 from segtune.core.errors import Elsewhere, SegtuneError
 
 _HELP = """Fine-tune, score and run models that answer questions about images with masks.
@@ -181,7 +181,7 @@ def _unexpected(error: Exception, arguments: Sequence[str]) -> int:
         command = arguments[0] if arguments else ""
         fix = _LESS_MEMORY.get(command, "end other programs, or take a smaller image or model")
         return _fail(f"out of memory\n  found: {lacking}\n  fix: {fix}", 1)
-    if (broken := next((str(one) for one in reversed(chain) if "torchvision" in str(one)), None)) is not None:
+    if (broken := next((str(one) for one in reversed(chain) if blames_torchvision(one)), None)) is not None:
         return _fail(
             "the torchvision of this machine does not fit its torch, and transformers cannot be imported beside it\n"
             f"  found: {broken.splitlines()[0]}\n"

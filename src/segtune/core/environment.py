@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib.metadata
+import importlib.util
 import os
 import platform
 import shlex
@@ -58,6 +59,11 @@ def command_prefix() -> str:
     if near.startswith(os.pardir):
         return shlex.quote(os.path.abspath(script))
     return shlex.quote(near if os.sep in near else os.path.join(os.curdir, near))
+
+
+def blames_torchvision(error: BaseException) -> bool:
+    """Whether an error comes from a torchvision that is installed; without one, a message may still ask for it."""
+    return "torchvision" in str(error) and importlib.util.find_spec("torchvision") is not None
 
 
 def describe() -> dict[str, Any]:

@@ -14,6 +14,7 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoConfig
 
+from segtune.core.environment import blames_torchvision
 from segtune.core.errors import CheckpointError
 from segtune.models.hub import advice, require_no_waiting
 
@@ -90,7 +91,7 @@ def guarded(load: Callable[[], Any], path: str) -> Any:
     except MemoryError:
         raise
     except Exception as error:  # damaged files make safetensors, tokenizers and transformers raise nearly anything
-        if "torchvision" in str(error):
+        if blames_torchvision(error):
             raise  # nothing is wrong with the checkpoint
         first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise CheckpointError(
