@@ -60,7 +60,10 @@ def search(
         raise ConfigError("a search is not launched by torchrun or accelerate", fix="start it as it is, once or more")
     spec = load_search(grid, settings or [], study=name, root=root, trials=trials)
     if dry_run:
+        from segtune.sweep.study import require_optuna
+
         _list_points(spec, as_json=as_json)
+        require_optuna()  # the points of a grid are known without it, but none can be run
         return
     try:
         results = _searched(spec, retry_failed, on_ray, workers, gpus)
@@ -88,9 +91,7 @@ def _places(name: str | None, root: str | None, trials: int | None) -> list[str]
 def _list_points(spec: SearchConfig, *, as_json: bool) -> None:
     """Every point of a grid or of a random search; of TPE, which learns on the way, what it draws from."""
     from segtune.sweep.search import plan
-    from segtune.sweep.study import require_optuna
 
-    require_optuna()
     spec, _, points = plan(spec)
     if as_json:
         listed = None if points is None else [point.settings for point in points]
