@@ -72,6 +72,14 @@ def test_wrong_usage_is_one_message_and_exit_2(arguments: list[str], capsys: pyt
     assert not captured.out
 
 
+@pytest.mark.parametrize("words", [[], ["data"], ["config"]])
+def test_a_command_without_a_word_is_its_help(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(words) == 2
+    captured = capsys.readouterr()
+    assert captured.err.startswith("Usage: segtune")
+    assert not captured.out
+
+
 def test_settings_with_dashes_are_explained(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["train", "quickstart", "--optim.lr=3"]) == 2
     assert "optim.lr=1e-4" in capsys.readouterr().err

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import errno
+import os
 import re
+import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from segtune.cli.main import main
 from segtune.core.errors import CheckpointError, ConfigError, DataError, Interrupted, SegtuneError
@@ -131,3 +135,29 @@ def test_a_bug_leaves_its_traceback_in_a_file(
     text = Path(path[1]).read_text()
     assert "Traceback" in text
     assert "with two lines" in text
+
+
+BROKEN = """
+def __getattr__(name):
+    raise RuntimeError("operator torchvision::nms does not exist")
+raise RuntimeError("operator torchvision::nms does not exist")
+"""
+
+
+def test_a_broken_torchvision_is_told_with_its_cure(tmp_path: Path) -> None:
+    """transformers says "Could not import module 'BloomPreTrainedModel'", and what to do it does not say."""
+    (tmp_path / "torchvision").mkdir()
+    (tmp_path / "torchvision" / "__init__.py").write_text(BROKEN)
+    about = tmp_path / "torchvision-0.20.0.dist-info"
+    about.mkdir()
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: torchvision\nVersion: 0.20.0\n")
+    Image.new("RGB", (20, 20)).save(tmp_path / "photo.png")
+    source = str(Path(__file__).resolve().parents[2] / "src")
+    environment = {**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{source}", "CUDA_VISIBLE_DEVICES": ""}
+    command = [sys.executable, "-m", "segtune", "predict", "segtune/tiny", "photo.png", "a disc"]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    message = done.stderr.partition("error: ")[2]
+    assert message.startswith("the torchvision of this machine does not fit its torch"), done.stderr
+    assert "-m pip uninstall torchvision" in message
+    assert "bug of segtune" not in message

@@ -15,9 +15,11 @@ from segtune.cli.main import main
 def test_dry_run_lists_every_point_and_starts_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setitem(sys.modules, "optuna", None)  # a grid is listed without it
-    assert main(["search", str(grid_file(tmp_path)), "--dry-run"]) == 0
-    lines = capsys.readouterr().out.splitlines()
+    monkeypatch.setitem(sys.modules, "optuna", None)  # a grid is listed without it, and cannot be run
+    assert main(["search", str(grid_file(tmp_path)), "--dry-run"]) == 2
+    printed = capsys.readouterr()
+    assert "a search needs Optuna" in printed.err
+    lines = printed.out.splitlines()
     assert lines[0] == "mine: 4 points by grid, recipe quickstart, metric val_generate_gIoU"
     assert [line.split(maxsplit=1) for line in lines[1:]] == [
         ["1", "optim.lr=0.0001 losses.dice=0.5"],

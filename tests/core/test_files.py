@@ -77,3 +77,23 @@ def test_damaged_files_are_named(tmp_path: Path) -> None:
         files.read_json(tmp_path / "b.json")
     with pytest.raises(CheckpointError, match="line 2"):
         files.read_jsonl(tmp_path / "m.jsonl")
+
+
+@pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o007, 0o660), (0o077, 0o600)])
+def test_files_get_the_mode_that_the_umask_allows(tmp_path: Path, umask: int, mode: int) -> None:
+    """safetensors writes files of mode 0600, which a group cannot read."""
+    (tmp_path / "below").mkdir()
+    written = [tmp_path / "a.safetensors", tmp_path / "below" / "b.safetensors"]
+    others = tmp_path / "thesis.txt"
+    for path in (*written, others):
+        path.touch(0o600)
+    outside = tmp_path.parent / f"{tmp_path.name}-outside"
+    outside.touch(0o600)
+    (tmp_path / "link.safetensors").symlink_to(outside)
+    old = os.umask(umask)
+    try:
+        files.apply_umask(tmp_path)
+    finally:
+        os.umask(old)
+    assert [path.stat().st_mode & 0o777 for path in written] == [mode, mode]
+    assert [path.stat().st_mode & 0o777 for path in (outside, others)] == [0o600, 0o600]

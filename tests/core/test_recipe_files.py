@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -46,6 +47,14 @@ def test_a_run_directory_is_its_configuration(shipped: Path, tmp_path: Path) -> 
         find_recipe("run")
     (tmp_path / "run" / "config.yaml").write_text("run: {seed: 8}\n")
     assert read_recipe("run") == {"run": {"seed": 8}}
+
+
+def test_a_folder_and_a_pipe_are_no_recipes(shipped: Path, tmp_path: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    os.mkfifo(tmp_path / "pipe.yaml")
+    for name, found in (("photos", "a folder that holds no run"), ("pipe.yaml", "a pipe or device")):
+        with pytest.raises(ConfigError, match=f"not a recipe\n.*\n  found: {found}"):
+            find_recipe(name)
 
 
 def test_a_circle_is_told(shipped: Path) -> None:

@@ -198,7 +198,7 @@ def test_settings_that_are_none(setting: str, texts: tuple[str, ...], fails: Fai
 
 def test_a_name_that_is_taken(trained: Trained, fails: Fails) -> None:
     before = trained.run.joinpath("config.yaml").read_bytes()
-    fails(2, training("a"), "this run exists already", "`segtune train --resume runs/a`")
+    fails(2, training("a"), "this run exists already", "segtune train --resume runs/a`")
     assert trained.run.joinpath("config.yaml").read_bytes() == before
     fails(2, training("../a"), "run.name", "expected: one file name")
 

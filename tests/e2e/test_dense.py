@@ -125,7 +125,7 @@ def test_training_tells_what_it_does(dense: Trained) -> None:
 def test_each_command_to_try_next_works(dense: Trained, place: Path, does: Run) -> None:
     tail = dense.done.out.partition("\nrun directory: runs/a\ntry next:\n")[2]
     commands = [shlex.split(line, comments=True) for line in tail.splitlines()]
-    assert [command[:2] for command in commands] == [
+    assert [[Path(command[0]).name, command[1]] for command in commands] == [
         ["segtune", "predict"], ["segtune", "evaluate"], ["segtune", "data"]
     ]  # fmt: skip
     for command in commands:
@@ -273,13 +273,13 @@ def test_models_that_cannot_be_started_from(dense: Trained, workplace: Path, fai
     fails(3, photos("never", "model.start=runs/b"), "runs/b", "no such file or directory")
     fails(3, photos("never", f"model.start={dense.run}"), "other classes apart", ", ".join(CLASSES), "background, disc")
     fails(3, photos("never", f"model.start={workplace / BASE}"), "this model answers questions")
-    fails(3, ["train", "quickstart", f"model.base={dense.run}", "data.synth.scenes=20"], "tells classes apart")
+    fails(2, ["train", "quickstart", f"model.base={dense.run}", "data.synth.scenes=20"], "tells classes apart")
 
 
 def test_what_only_the_other_kind_of_model_can(dense: Trained, workplace: Path, tmp_path: Path, fails: Run) -> None:
     base, out = workplace / BASE, ["--out", tmp_path / "out"]
-    fails(3, ["predict", dense.run, IMAGE, "the red one", *out], "tells classes apart", "leave the question away")
-    fails(3, ["predict", base, IMAGE, *out], "answers questions", "fix: give a question")
+    fails(2, ["predict", dense.run, IMAGE, "the red one", *out], "tells classes apart", "leave the question away")
+    fails(2, ["predict", base, IMAGE, *out], "answers questions", "fix: give a question")
     fails(2, ["predict", base, IMAGE, "the red one", "--flip", *out], "--flip", "dense models")
     fails(2, ["evaluate", base, "--data", "shapes@val", "--flip", *out], "no views and no windows")
     for words in (["--mode", "forced"], ["--first-query-only"]):

@@ -56,7 +56,7 @@ def test_stopped_by_a_signal(
     assert "stopping after this step" in stopped.err
     assert "Traceback" not in stopped.err
     assert "everything is saved" in stopped.err
-    assert f"`segtune train --resume {RUNS}/{number.name}`" in stopped.err
+    assert f"segtune train --resume {RUNS}/{number.name}`" in stopped.err
     state = read_json(run / "checkpoints" / "last" / "trainer_state.json")
     assert 0 < state["step"] < 12
     assert len(read_jsonl(metrics)) == state["step"]

@@ -131,3 +131,15 @@ def test_a_state_of_before_twins_goes_on():
         {"val_generate_gIoU": 0.0, "val_gIoU": 0.4}, _train(best="val_generate_gIoU"), validated=True
     )
     assert (state.best_epoch, state.best_forced) == (3, 0.4)
+
+
+def test_best_so_far_is_said_only_where_a_value_decided_it():
+    """Validated every second epoch: the first becomes the best because there is no other; nothing compared it."""
+    train, state = _train(), TrainerState()
+    marks = []
+    for epoch, values in enumerate([{"loss": 1.0}, {"val_gIoU": 0.3}, {"loss": 0.5}, {"val_gIoU": float("nan")}], 1):
+        state.epoch = epoch
+        better = state.takes_as_best(values, train, validated=True)
+        marks.append(state.mark(values, train) if better else "")
+    assert marks == ["", "  (best so far)", "", ""]
+    assert state.best_epoch == 2

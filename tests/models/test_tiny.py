@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import torch
 import torch.nn.functional as F
-from tests.factory import SAM
+from tests.factory import SAM, tiny_base
 from transformers import SamModel
 
 from segtune.core.records import Query
@@ -49,3 +51,9 @@ def test_a_short_prompt_is_mostly_its_question() -> None:
     assert [decode([i]) for i in seeing[-4:]] == [" red", " disc", " ASSISTANT", ":"]
     assert blind[-4:] == seeing[-4:]
     assert len(blind) <= 8
+
+
+def test_a_drawn_base_is_readable_as_the_umask_says(tmp_path: Path) -> None:
+    (tmp_path / "umask").touch()
+    modes = {path.stat().st_mode for path in tiny_base().rglob("*.safetensors")}
+    assert modes == {(tmp_path / "umask").stat().st_mode}

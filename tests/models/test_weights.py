@@ -173,6 +173,9 @@ def test_an_exported_model_is_a_base_that_answers_the_same(tmp_path, mask_featur
         again = load(str(tmp_path / "base"))
         again.model.eval()
         after = again.model(batch_of(again, groups(2)))
+    (tmp_path / "umask").touch()
+    modes = {path.stat().st_mode for path in (tmp_path / "base").rglob("*.safetensors")}
+    assert modes == {(tmp_path / "umask").stat().st_mode}
     assert (again.config.mask_features, again.config.image_geometry) == (mask_features, "crop")
     assert not any(p.requires_grad for p in again.model.parameters())
     torch.testing.assert_close(after.masks.logits, before.masks.logits, rtol=1e-4, atol=1e-4)

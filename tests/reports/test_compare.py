@@ -54,7 +54,7 @@ def test_runs_stand_side_by_side(two: list[Path]) -> None:
     assert rows["gIoU, 95% interval"] == [["0.350 to 0.450"] * 2, ["0.250 to 0.350"] * 2]
     assert ["0.500 (best)", "-"] in rows["3"]
     assert ["0.400", "0.400 (best)"] in rows["2"]
-    assert "LISA-7B" in rows
+    assert "LISA-7B" not in rows  # scored on other data
 
 
 @pytest.mark.parametrize(
@@ -93,7 +93,6 @@ def test_csv_holds_every_number_of_every_epoch(two: list[Path]) -> None:
     assert found["second", "history", "val_complete_iou", "1"] == "-0.25"
     assert float(found["first", "history", "loss", "4"]) == pytest.approx(0.4)
     assert found["first", "scores scenes val, generate", "gIoU", ""] == "0.3"
-    assert float(found["LISA-7B", "published ReasonSeg", "val_gIoU", ""]) == pytest.approx(0.444)
     assert len(found) == len(rows)
 
 
@@ -103,7 +102,7 @@ def test_json_is_whole(two: list[Path], capsys: pytest.CaptureFixture[str]) -> N
     assert content == json.loads(json.dumps(to_json(read_runs(two))))
     assert [run["name"] for run in content["runs"]] == ["first", "second"]
     assert len(content["runs"][0]["train"]) == 4
-    assert len(content["published"]["rows"]) == 16
+    assert "published" not in content  # these runs were scored on other data
 
 
 def test_the_command_prints_and_writes(two: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

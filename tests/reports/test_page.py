@@ -7,6 +7,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+from PIL import Image
 from tests.reports.conftest import MakeRun
 
 from segtune.cli.main import main
@@ -62,7 +63,7 @@ def test_all_of_a_run_is_on_the_page(make_run: MakeRun, capsys: pytest.CaptureFi
     reader = _read(path)
     for words in (
         "Complete: 4 epochs", "gIoU 0.300 (0.250 to 0.350)", "mean_mask, has 0.123; the model is above it",
-        "scenes val, forced", "Epoch 3, by val_gIoU", "LISA-7B (ft)", "not on ReasonSeg", "3,000",
+        "scenes val, forced", "Epoch 3, by val_gIoU", "published figures are of ReasonSeg", "3,000",
         "x.json: <b>torn</b>", "best: val_gIoU", "No pictures",
     ):  # fmt: skip
         assert words in reader.text
@@ -88,6 +89,24 @@ def test_data_stay_text(hostile_run: Path) -> None:
     assert "a|b <i>$x$" in reader.text
     assert "the picture gone.png is missing" in reader.text
     assert "IoU 0.125" in reader.text
+
+
+@pytest.mark.usefixtures("no_figure")
+def test_pictures_that_are_the_same_in_both_modes_are_shown_once(make_run: MakeRun) -> None:
+    path = make_run()
+    row = {"file": "best-1_a.png", "rank": "best", "id": "a#0", "iou": 0.5, "query": "q", "answer": "<SEG>."}
+    folders = [path / "predictions" / f"scenes_val_{mode}" for mode in ("generate", "forced")]
+    for folder in folders:
+        folder.mkdir(parents=True)
+        Image.new("RGB", (30, 12), "red").save(folder / "best-1_a.png")
+        write_json(folder / "index.json", {"pictures": [row]})
+    write_report(path)
+    assert (path / "report.html").read_text().count("data:image/jpeg;") == 1
+    assert "The pictures of scenes val, generate are those of scenes val, forced: same answers." in _read(path).text
+    write_json(folders[0] / "index.json", {"pictures": [{**row, "answer": "no"}]})
+    write_report(path)
+    assert (path / "report.html").read_text().count("data:image/jpeg;") == 2
+    assert "same answers" not in _read(path).text
 
 
 def test_the_same_run_gives_the_same_page(make_run: MakeRun) -> None:

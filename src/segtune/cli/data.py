@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -10,6 +11,7 @@ import typer
 
 from segtune.cli.output import echo
 from segtune.cli.pictures import GreyBitsOption, MaxPixelsOption, RootOption
+from segtune.core.environment import command_prefix
 
 if TYPE_CHECKING:
     from segtune.data.check_report import CheckReport
@@ -91,4 +93,4 @@ def synth(
     draw = write_masks if kind == "masks" else write_dataset
     for split, counts in draw(directory, scenes=scenes, seed=seed).items():
         echo(f"{split}: " + ", ".join(f"{count} {what}" for what, count in counts.items()))
-    echo(f"try next:\n  segtune data check {directory}")
+    echo(f"try next:\n  {command_prefix()} data check {shlex.quote(str(directory))}")

@@ -21,7 +21,7 @@ import segtune
 from segtune.cli import config, data, evaluate, predict, report, search, train
 from segtune.cli.output import echo
 from segtune.core import log
-from segtune.core.environment import process_rank
+from segtune.core.environment import blames_torchvision, command_prefix, process_rank
 from segtune.core.errors import ConfigError, Elsewhere, SegtuneError
 from segtune.core.text import require_utf8
 from segtune.core.visible import visible
@@ -149,11 +149,15 @@ def _fail(message: str, code: int) -> int:
         time.sleep(_FIRST_LEAVES_WITHIN if told else _FIRST_TELLS_WITHIN)
         if told:
             return code
-    print(visible(f"error: {message}"), file=sys.stderr)
+    offered = message.replace("`segtune ", f"`{command_prefix()} ")  # as it is called in this shell
+    print(visible(f"error: {offered}"), file=sys.stderr)
     return code
 
 
 def _wrong_usage(error: typer.TyperException) -> int:
+    if type(error).__name__ == "NoArgsIsHelpError":  # `segtune` or `segtune data` alone; typer does not export the type
+        print(error.format_message(), file=sys.stderr)
+        return error.exit_code
     lines = [error.format_message()]
     context = getattr(error, "ctx", None)
     if context is not None:
@@ -184,6 +188,13 @@ def _unexpected(error: Exception, arguments: Sequence[str]) -> int:
         command = arguments[0] if arguments else ""
         fix = _LESS_MEMORY.get(command, "end other programs, or take a smaller image or model")
         return _fail(f"out of memory\n  found: {lacking}\n  fix: {fix}", 1)
+    if (broken := next((str(one) for one in reversed(chain) if blames_torchvision(one)), None)) is not None:
+        return _fail(
+            "the torchvision of this machine does not fit its torch, and transformers cannot be imported beside it\n"
+            f"  found: {broken.splitlines()[0]}\n"
+            f"  fix: {sys.executable} -m pip uninstall torchvision (segtune needs none)",
+            1,
+        )
     if "RANK" in os.environ and any(sign in f"{type(error).__name__}: {error}" for sign in _LOST):
         return _fail("another process of this run has ended; what it or the launcher has said tells why", 1)
     return _internal(error)

@@ -35,7 +35,7 @@ def compare(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of Markdown.")] = False,
 ) -> None:
-    """Put runs side by side, and beside the published LISA table.
+    """Put runs side by side, and those scored on ReasonSeg beside the published LISA table.
 
     \b
     Examples:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from segtune.cli.output import echo
+from segtune.core.environment import command_prefix
 from segtune.core.errors import ConfigError, Interrupted, SegtuneError
 
 if TYPE_CHECKING:
@@ -60,7 +61,10 @@ def search(
         raise ConfigError("a search is not launched by torchrun or accelerate", fix="start it as it is, once or more")
     spec = load_search(grid, settings or [], study=name, root=root, trials=trials)
     if dry_run:
+        from segtune.sweep.study import require_optuna
+
         _list_points(spec, as_json=as_json)
+        require_optuna()  # the points of a grid are known without it, but none can be run
         return
     try:
         results = _searched(spec, retry_failed, on_ray, workers, gpus)
@@ -118,7 +122,7 @@ def _closing(results: Results, *, as_json: bool) -> None:
         if running := results.count("running"):
             echo(f"{running} points are still run by other processes")
         if results.best is not None:
-            echo(f"try next:\n  segtune train {shlex.quote(str(results.place.path / BEST))}")
+            echo(f"try next:\n  {command_prefix()} train {shlex.quote(str(results.place.path / BEST))}")
     if failed := results.count("failed"):
         raise SegtuneError(
             f"{failed} of {results.size} points failed", where=str(results.place.path),

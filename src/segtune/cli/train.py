@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from segtune.cli.output import echo
+from segtune.core.environment import command_prefix
 from segtune.core.errors import ConfigError, DataError
+from segtune.core.log import get_logger
 from segtune.core.recipe_files import shipped_recipes
 from segtune.core.rundir import RunDir
 
@@ -38,7 +40,8 @@ def train(
         ),
     ] = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Check and print the configuration, train nothing.")
+        bool,
+        typer.Option("--dry-run", help="Check settings, machine, data and model, print the settings, train nothing."),
     ] = False,
 ) -> None:
     """Train a model from a recipe, and score it.
@@ -60,12 +63,15 @@ def train(
     from segtune.config import load_recipe
 
     config = load_recipe(recipe, settings or [])
+    from segtune import experiment
+
     if dry_run:
         from segtune.core.config import dump_yaml
 
+        for unknown in experiment.rehearse(config):
+            get_logger(__name__).warning("not known: %s", unknown)
         echo(dump_yaml(config), nl=False)
         return
-    from segtune import experiment
 
     _closing(experiment.train(config) if resume is None else experiment.resume_or_train(config, settings or []))
 
@@ -96,17 +102,18 @@ def _closing(run: RunDir) -> None:
     config = load_recipe(str(run.config))
     data = config.data
     where = DataSpec.parse(data.val or data.train, root=data.root)
+    call = command_prefix()
     path, scored = shlex.quote(str(run.path)), shlex.quote(str(where)) + _root(where, data.root)
     echo(f"\nrun directory: {run.path}")
     echo("try next:")
     if config.task == "dense":
-        echo(f"  segtune predict {path} {_image(where)}")
-        echo(f"  segtune evaluate {path} --data {scored} --flip --overlays 12 --out scores")
-        echo("  segtune data check DIR      # your own images and masks")
+        echo(f"  {call} predict {path} {_image(where)}")
+        echo(f"  {call} evaluate {path} --data {scored} --flip --overlays 12 --out scores")
+        echo(f"  {call} data check DIR      # your own images and masks")
         return
-    echo(f"  segtune predict {path} {_example(where, data.root)}")
-    echo(f"  segtune evaluate {path} --data {scored} --mode both --overlays 12 --out scores")
-    echo("  segtune data check DIR      # your own photographs and questions, before `segtune train own`")
+    echo(f"  {call} predict {path} {_example(where, data.root)}")
+    echo(f"  {call} evaluate {path} --data {scored} --mode both --overlays 12 --out scores")
+    echo(f"  {call} data check DIR      # your own photographs and questions, before `{call} train own`")
 
 
 def _root(spec: DataSpec, root: str | None) -> str:

@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo, fie
 
 from segtune.core.errors import ConfigError
 from segtune.core.text import require_texts_in
-from segtune.core.yaml_files import dump_mapping, load_mapping, parse_value
+from segtune.core.yaml_files import dump_mapping, load_mapping, parse_value, written_text
 
 __all__ = ["ABSENT", "Config", "diff", "dump_yaml", "load_mapping", "merge", "merge_overrides", "validate"]
 
@@ -27,7 +27,7 @@ ABSENT = "(absent)"
 class Config(BaseModel):
     """Base of every config class: frozen, unknown keys refused, defaults checked, no NaN or infinity.
 
-    A number is never read from a boolean. A name that looks like a number (`run.name=7`) may become text.
+    A number is never read from a boolean. A name that looks like a number (`run.name=1.10`) is taken as it was written.
     """
 
     model_config = ConfigDict(
@@ -41,15 +41,24 @@ class Config(BaseModel):
 
     @field_validator("*", mode="before")
     @classmethod
-    def _no_boolean_for_a_number(cls, value: Any, info: ValidationInfo) -> Any:
-        if isinstance(value, bool) and info.field_name is not None:
-            wanted = set(_alternatives(cls.model_fields[info.field_name].annotation))
-            if wanted & {int, float} and bool not in wanted:
+    def _as_it_was_written(cls, value: Any, info: ValidationInfo) -> Any:
+        if info.field_name is None:
+            return value
+        annotation = cls.model_fields[info.field_name].annotation
+        wanted = set(_alternatives(annotation))
+        if isinstance(value, bool) and bool not in wanted:
+            if wanted & {int, float}:
                 raise ValueError("a number is wanted, not true or false")
-        return value
+            if str in wanted:
+                word = f'"{str(value).lower()}"'
+                raise ValueError(f"a text is wanted; write {word} in a file and '{word}' on a command line")
+        return _where_text_is_wanted(annotation, value)
 
 
 ConfigT = TypeVar("ConfigT", bound=Config)
+
+_NEAR_ELSEWHERE = 0.84
+"""How alike (difflib's ratio) a key of another section must be: `epoch` and `epochs`, but not `device` and `dice`."""
 
 
 def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
@@ -191,6 +200,18 @@ def _alternatives(annotation: Any) -> Iterator[Any]:
         yield annotation
 
 
+def _where_text_is_wanted(annotation: Any, value: Any) -> Any:
+    """The value with the text of each number that stands where only a text may, in lists and mappings too."""
+    for wanted in (alternatives := list(_alternatives(annotation))):
+        origin, inner = typing.get_origin(wanted), typing.get_args(wanted)
+        if isinstance(value, list | tuple) and origin in (list, tuple) and inner:
+            return [_where_text_is_wanted(inner[0], child) for child in value]
+        if isinstance(value, Mapping) and origin is dict:
+            return {key: _where_text_is_wanted(inner[1], child) for key, child in value.items()}
+    text = written_text(value)
+    return value if text is None or str not in alternatives or {int, float} & {*alternatives} else text
+
+
 def _sections(annotation: Any) -> Iterator[type[BaseModel]]:
     """Config classes anywhere inside an annotation: unions, lists, mappings."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
@@ -247,6 +268,6 @@ def _hint(key: str, known: Sequence[str]) -> str:
     meant = [name for name in known if last[name] == word]
     meant = meant or [beside[name] for name in nearest(word, beside, 1)]
     if not meant:
-        words = nearest(word, last.values(), 1, cutoff=0.75)
+        words = nearest(word, last.values(), 1, cutoff=_NEAR_ELSEWHERE)
         meant = [name for name in known if last[name] in words]
     return f"did you mean {' or '.join(meant[:3])}?" if meant else f"known there: {', '.join(beside)}"

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
+import importlib.util
 import os
 import platform
+import shlex
+import shutil
 import subprocess
 import sys
+import sysconfig
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -32,6 +37,33 @@ _THREAD_VARIABLES = ("OMP_NUM_THREADS", "OMP_WAIT_POLICY", "MKL_NUM_THREADS", "C
 def process_rank() -> int:
     """The number that a launcher (torchrun, accelerate) has given this process, from 0; 0 where it started no other."""
     return int(os.environ.get("RANK", "0")) if int(os.environ.get("WORLD_SIZE", "1")) > 1 else 0
+
+
+def command_prefix() -> str:
+    """How this program is called from the current folder in this shell, for commands that a message offers.
+
+    Returns:
+        `segtune` where the shell finds this very installation by that name; else the path of its script, from the
+        current folder where it lies below it (`.venv/bin/segtune`); `PYTHON -m segtune` where there is no script.
+    """
+    beside = Path(sysconfig.get_path("scripts")) / "segtune"
+    started = Path(sys.argv[0])
+    script = started if started.name == "segtune" and started.is_file() else beside
+    found = shutil.which("segtune")
+    with contextlib.suppress(OSError):
+        if found is not None and os.path.samefile(found, script):
+            return "segtune"
+    if not script.is_file():
+        return f"{shlex.quote(sys.executable)} -m segtune"
+    near = os.path.relpath(script)
+    if near.startswith(os.pardir):
+        return shlex.quote(os.path.abspath(script))
+    return shlex.quote(near if os.sep in near else os.path.join(os.curdir, near))
+
+
+def blames_torchvision(error: BaseException) -> bool:
+    """Whether an error comes from a torchvision that is installed; without one, a message may still ask for it."""
+    return "torchvision" in str(error) and importlib.util.find_spec("torchvision") is not None
 
 
 def describe() -> dict[str, Any]:

@@ -48,6 +48,12 @@ class CheckpointError(SegtuneError):
     exit_code = 3
 
 
+class WrongKindOfModel(CheckpointError):
+    """A model that is sound but of the other kind than the one asked for: wrong usage (exit code 2)."""
+
+    exit_code = 2
+
+
 class Elsewhere(SegtuneError):
     """A failure that another process of the same run tells (exit code as there)."""
 

@@ -159,6 +159,36 @@ def sync_directory(path: Path | str) -> None:
             os.close(handle)
 
 
+def apply_umask(path: Path | str) -> None:
+    """Gives a file the mode that the umask allows (0644 with the usual 022).
+
+    safetensors makes its files readable by their owner alone, whatever the umask says.
+
+    Args:
+        path: A file that this process has written, or a folder: then all `*.safetensors` below it. Links are left
+            alone.
+
+    Raises:
+        OSError: It is not there, or belongs to somebody else.
+    """
+    path = Path(path)
+    mode = 0o666 & ~_umask()
+    for file in path.rglob("*.safetensors") if path.is_dir() else [path]:
+        if file.is_file() and not file.is_symlink():
+            file.chmod(mode)
+
+
+def _umask() -> int:
+    """The umask of this process. `os.umask` can only be asked by setting it, which other threads would notice."""
+    with contextlib.suppress(OSError, ValueError):
+        for line in Path("/proc/self/status").read_text(encoding="ascii", errors="replace").splitlines():
+            if line.startswith("Umask:"):
+                return int(line.split()[1], 8)
+    old = os.umask(0o077)
+    os.umask(old)
+    return old
+
+
 def _cut_torn_row(handle: int) -> None:
     end = os.lseek(handle, 0, os.SEEK_END)
     keep = end

@@ -42,6 +42,9 @@ def find_recipe(name: str | Path, beside: Path | None = None) -> Path:
         if path.is_file():
             return path
     near = nearest(Path(name).stem, shipped, 1)
+    if Path(name).exists():
+        found = "a folder that holds no run" if Path(name).is_dir() else "a pipe or device"
+        raise ConfigError("not a recipe", where=str(name), expected="a YAML or JSON file, or a run", found=found)
     looks_like_a_path = Path(name).suffix.lower() in _SUFFIXES or len(Path(name).parts) > 1
     raise ConfigError(
         "no such file" if looks_like_a_path else "no such recipe",

@@ -10,7 +10,7 @@ from typing import Any
 from torch import Tensor
 
 from segtune.core.config import validate
-from segtune.core.errors import CheckpointError, ConfigError
+from segtune.core.errors import CheckpointError, ConfigError, WrongKindOfModel
 from segtune.data.dense.transforms import DenseTransform
 from segtune.engine.checkpoint import ABOUT, Checkpoint, load_weights, trained_names
 from segtune.engine.loading import find_checkpoint
@@ -95,7 +95,7 @@ def load_dense_model(name: str) -> DenseLoaded:
     """
     checkpoint = find_checkpoint(name)
     if checkpoint is None or not is_dense(checkpoint):
-        raise CheckpointError(
+        raise WrongKindOfModel(
             "this model answers questions; it does not tell classes apart", where=name, expected="a dense run",
             fix="give a question with the image: `segtune predict MODEL IMAGE QUERY`, in Python `segtune.Predictor`",
         )  # fmt: skip

@@ -29,7 +29,7 @@ class QueryAnswer:
     Attributes:
         text: Its words (in forced mode those it was given).
         logits: float32 `[n, h, w]`, original pixels, one per `<SEG>`; n is 0 where it asked for no mask.
-        scores: n estimates of the IoU by the mask decoder.
+        scores: n estimates of the IoU by the mask decoder; none where it never learned to estimate.
         emitted: True where the model asked for a mask itself (always true in forced mode).
     """
 
@@ -69,14 +69,15 @@ def answer_batch(
         with model.scoring_autocast():
             masks = model(batch).masks
         texts = [conversation.wording.forced_answer] * len(batch.examples)
-    return [_answer(masks, query, text, batch, mode) for query, text in enumerate(texts)]
+    estimated = model.mask_model.estimates_iou
+    return [_answer(masks, query, text, batch, estimated=estimated) for query, text in enumerate(texts)]
 
 
-def _answer(masks: Masks, query: int, text: str, batch: Batch, mode: Mode) -> QueryAnswer:
+def _answer(masks: Masks, query: int, text: str, batch: Batch, *, estimated: bool) -> QueryAnswer:
     own: Tensor = masks.query == query
     geometry = batch.images.geometries[int(batch.group_index[query])]
     logits = masks.logits[own]
-    scores = tuple(masks.scores[own].clamp(0, 1).tolist())
+    scores = tuple(masks.scores[own].clamp(0, 1).tolist()) if estimated else ()
     if not len(logits):
         return QueryAnswer(text, np.zeros((0, *geometry.original), np.float32), (), False)
     return QueryAnswer(text, to_original(logits, geometry).cpu().numpy(), scores, True)

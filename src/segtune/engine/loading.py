@@ -12,8 +12,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 from transformers import LlavaForConditionalGeneration, SamModel
 
-from segtune.core.errors import CheckpointError, ConfigError
-from segtune.core.files import write_json
+from segtune.core.errors import CheckpointError, ConfigError, WrongKindOfModel
+from segtune.core.files import apply_umask, write_json
 from segtune.core.input_spec import ConversationConfig
 from segtune.core.rundir import nearby
 from segtune.data.conversation import Conversation
@@ -33,6 +33,7 @@ from segtune.models.trainable import BRIDGE
 from segtune.models.weights import (
     ASSEMBLED,
     EMBEDDED,
+    ESTIMATES_IOU,
     Parts,
     assemble,
     base_directory,
@@ -137,7 +138,7 @@ def load(name: str) -> Loaded:
         name: A run (`RUN`, `RUN@last`), a checkpoint directory, an assembled base, or `segtune/tiny`.
 
     Raises:
-        CheckpointError: There is no such model, or it is damaged.
+        CheckpointError: There is no such model, it is damaged, or it is a dense one.
     """
     checkpoint = find_checkpoint(name)
     if checkpoint is None:
@@ -146,7 +147,7 @@ def load(name: str) -> Loaded:
         loaded.max_new_tokens = base_facts(base_directory(name)).get(_ANSWER_LENGTH, _USUAL_LENGTH)
         return loaded
     if "task" in checkpoint.about:
-        raise CheckpointError(
+        raise WrongKindOfModel(
             "this model tells classes apart; it does not answer questions", where=name, expected="a reasoning model",
             found=f"a {checkpoint.about['task']} one",
             fix="leave the question away: `segtune predict MODEL IMAGE`, in Python `segtune.DensePredictor`",
@@ -277,7 +278,7 @@ def merged_parts(start: Loaded, config: ModelConfig, wording: ConversationConfig
     if wording is not None:
         spec = replace(spec, conversation=wording)
     bridge = fitting_bridge(bridge_state(start.model), start.config.prompting, config)
-    return Parts(llava, sam, parts.processor, parts.sam_processor, spec, bridge)
+    return Parts(llava, sam, parts.processor, parts.sam_processor, spec, bridge, parts.estimates_iou)
 
 
 def folded(loaded: Loaded) -> tuple[LlavaForConditionalGeneration, SamModel]:
@@ -319,6 +320,8 @@ def export_base(loaded: Loaded, directory: Path) -> None:
             "format": 1,
             "conversation": loaded.conversation.wording.model_dump(mode="json"),
             _ANSWER_LENGTH: loaded.max_new_tokens,
+            ESTIMATES_IOU: loaded.parts.estimates_iou,
             **{key: getattr(loaded.config, key) for key in _FACTS},
         },
     )
+    apply_umask(directory)

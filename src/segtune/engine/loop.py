@@ -227,7 +227,7 @@ class Trainer:
         self._save_last()
         shown = {k: values[k] for k in self.task.headlines if k in values}
         text = "  ".join(f"{key} {value:.4f}" for key, value in shown.items() if value is not None)
-        progress.line(f"epoch {epoch}/{config.epochs}  {text}{'  (best so far)' if better else ''}")
+        progress.line(f"epoch {epoch}/{config.epochs}  {text}{state.mark(values, config) if better else ''}")
         if skipped:
             told = f"{skipped} of {self.windows_per_epoch} steps of this epoch were skipped and changed nothing"
             progress.line(f"warning: {told}; their samples are in {names.METRICS}")

@@ -88,7 +88,8 @@ def write_pictures(
             {
                 "file": file, "rank": rank, "id": score.id, "iou": score.iou, "query": example.query.text,
                 "answer": answer.text, "kind": score.kind, "empty_target": score.empty_target,
-                "no_mask": score.no_mask, "emitted": answer.emitted, "scores": answer.scores,
+                "no_mask": score.no_mask, "emitted": answer.emitted,
+                **({"scores": answer.scores} if answer.scores else {}),
             }
         )  # fmt: skip
     write_json(directory / INDEX, {"pictures": rows})

@@ -14,6 +14,7 @@ from PIL import Image
 
 from segtune.core.errors import ConfigError
 from segtune.core.files import write_bytes
+from segtune.core.log import get_logger
 from segtune.core.records import Example, Group, Query
 from segtune.data.collate import Collate
 from segtune.data.config import USUAL_IMAGES, ImageConfig
@@ -25,9 +26,12 @@ from segtune.engine.inference import answer_batch
 from segtune.engine.loading import load, usual_device
 from segtune.engine.run_images import images_of
 from segtune.models.reasoning import ReasoningSegmenter
+from segtune.models.weights import KNOWS
 from segtune.ops.masks import coco_annotation
 from segtune.ops.overlays import overlay
 from segtune.ops.rle import rle_encode
+
+_log = get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -38,8 +42,9 @@ class Prediction:
         query: The question.
         text: The model's words.
         masks: bool `[n, h, w]`, original pixels; n is 0 where the model asked for no mask.
-        scores: n numbers in [0, 1], the mask decoder's estimate of each IoU (0 where it never learned to estimate).
+        scores: n numbers in [0, 1], the mask decoder's estimate of each IoU; none where it never learned to estimate.
         image: uint8 `[h, w, 3]`, the image as it was read.
+        note: What must be known of the model to read the answer; empty where there is nothing.
     """
 
     query: str
@@ -47,6 +52,7 @@ class Prediction:
     masks: np.ndarray
     scores: tuple[float, ...]
     image: np.ndarray
+    note: str = ""
 
     @property
     def mask(self) -> np.ndarray:
@@ -58,8 +64,12 @@ class Prediction:
         return overlay(self.image, self.mask)
 
     def to_coco(self) -> list[dict[str, Any]]:
-        """The masks as COCO annotations without ids: segmentation (RLE), area, bbox (x, y, width, height), score."""
-        return [coco_annotation(mask, score) for mask, score in zip(self.masks, self.scores, strict=True)]
+        """The masks as COCO annotations without ids: segmentation (RLE), area, bbox (x, y, width, height), score.
+
+        Without `scores` there is no `score`.
+        """
+        scores = self.scores or (None,) * len(self.masks)
+        return [coco_annotation(mask, score) for mask, score in zip(self.masks, scores, strict=True)]
 
     def to_dict(self) -> dict[str, Any]:
         """Everything but pixels: query, text, size, scores, masks as COCO RLE, and whether a mask was asked for."""
@@ -67,18 +77,19 @@ class Prediction:
             "query": self.query,
             "text": self.text,
             "size": list(self.image.shape[:2]),
-            "scores": list(self.scores),
+            **({"scores": list(self.scores)} if self.scores else {}),
             "masks": [rle_encode(mask) for mask in self.masks],
             "emitted": bool(len(self.masks)),
+            **({"note": self.note} if self.note else {}),
         }
 
     def summary(self) -> str:
         """One line about the mask: how much of the image it covers, or that there is none."""
         if not len(self.masks):
             return "no mask: the model's answer asks for none"
-        scores = ", ".join(f"{score:.2f}" for score in self.scores)
+        scores = ", estimated IoU " + ", ".join(f"{score:.2f}" for score in self.scores) if self.scores else ""
         masks = "1 mask" if len(self.masks) == 1 else f"{len(self.masks)} masks"
-        return f"{masks}, {self.mask.mean():.1%} of the image, estimated IoU {scores}"
+        return f"{masks}, {self.mask.mean():.1%} of the image{scores}"
 
     def save(self, directory: Path | str, stem: str) -> list[Path]:
         """Writes `STEM_mask.png` (0 and 255), `STEM_overlay.png` and `STEM.json`.
@@ -108,6 +119,7 @@ class Predictor:
         transform: Its input.
         max_new_tokens: Where an answer is cut.
         image: How pictures are read.
+        note: For every prediction, see there.
     """
 
     def __init__(
@@ -117,9 +129,10 @@ class Predictor:
         transform: Transform,
         max_new_tokens: int = 32,
         image: ImageConfig = USUAL_IMAGES,
+        note: str = "",
     ) -> None:
         self.model, self.conversation, self.transform = model.eval(), conversation, transform
-        self.max_new_tokens, self.image = max_new_tokens, image
+        self.max_new_tokens, self.image, self.note = max_new_tokens, image, note
 
     @classmethod
     def from_pretrained(
@@ -145,7 +158,12 @@ class Predictor:
         image = images_of(str(name), max_pixels, grey_bits)
         loaded = load(str(name))
         loaded.model.to(usual_device() if device is None else device)
-        return cls(loaded.model, loaded.conversation, loaded.transform, loaded.max_new_tokens, image)
+        note = (
+            f"{name} knows {KNOWS[str(name)]}: what it says about a photograph means nothing" if name in KNOWS else ""
+        )
+        if note:
+            _log.warning("%s; a run of your own knows what it was trained on", note)
+        return cls(loaded.model, loaded.conversation, loaded.transform, loaded.max_new_tokens, image, note)
 
     def predict(self, image: Given, query: str, *, is_sentence: bool | None = None) -> Prediction:
         """Asks one question.
@@ -181,6 +199,6 @@ class Predictor:
         with torch.inference_mode():
             found = answer_batch(self.model, batch, self.conversation, "generate", max_new_tokens=self.max_new_tokens)
         return [
-            Prediction(text, answer.text, answer.logits > 0, answer.scores, pixels)
+            Prediction(text, answer.text, answer.logits > 0, answer.scores, pixels, self.note)
             for text, answer in zip(queries, found, strict=True)
         ]

@@ -122,6 +122,11 @@ class TrainerState:
             self.best, self.best_forced, self.best_epoch = value, twin, self.epoch
         return better
 
+    @staticmethod
+    def mark(values: dict[str, Any], train: TrainConfig) -> str:
+        """What is said of an epoch that has become the best: nothing where no value decided it (no validation yet)."""
+        return "  (best so far)" if is_better(values.get(train.best), None, highest=True) else ""
+
     def tell(self, values: dict[str, Any], optim: OptimConfig, train: TrainConfig) -> None:
         """Takes in the values of an epoch: a plateau counts, and so does early stopping.
 

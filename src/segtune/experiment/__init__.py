@@ -15,6 +15,7 @@ __all__ = [
     "Prediction",
     "Predictor",
     "evaluate",
+    "rehearse",
     "resume",
     "resume_or_train",
     "score",
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from segtune.engine.dense_predictor import DensePrediction, DensePredictor
     from segtune.engine.predictor import Prediction, Predictor
     from segtune.engine.scoring import score
+    from segtune.experiment.rehearsal import rehearse
     from segtune.experiment.run import resume, resume_or_train, train
     from segtune.experiment.scoring import evaluate
 
@@ -33,7 +35,7 @@ def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module 'segtune.experiment' has no attribute {name!r}")
     from segtune.engine import dense_predictor, predictor, scoring
-    from segtune.experiment import run
+    from segtune.experiment import rehearsal, run
     from segtune.experiment import scoring as evaluation
     from segtune.models.quiet import hide_loading_bars
 
@@ -42,5 +44,5 @@ def __getattr__(name: str) -> Any:
         "Prediction": predictor.Prediction, "Predictor": predictor.Predictor, "score": scoring.score,
         "DensePrediction": dense_predictor.DensePrediction, "DensePredictor": dense_predictor.DensePredictor,
         "train": run.train, "resume": run.resume, "resume_or_train": run.resume_or_train,
-        "evaluate": evaluation.evaluate,
+        "rehearse": rehearsal.rehearse, "evaluate": evaluation.evaluate,
     }[name]  # fmt: skip

@@ -14,7 +14,7 @@ from segtune.data.config import DataConfig, ImageConfig
 from segtune.data.dense.config import DenseDataConfig
 from segtune.data.dense.prepare import prepare_dense
 from segtune.data.lengths import require_fitting_texts
-from segtune.data.prepare import prepare
+from segtune.data.prepare import Prepared, prepare
 from segtune.data.spec import DataSpec
 from segtune.engine import processes
 from segtune.engine.config import EvalConfig
@@ -81,19 +81,38 @@ def evaluate(
     named = DataConfig.model_validate(_named(data, root, image))
     prepared = from_first(lambda: prepare(named.train, named, limit=limit, first_query_only=first_query_only))
     _tell((*prepared.warnings, *trained_on_told(model, data, prepared.pictures)))
+    sizes = EvalConfig(batch_size=batch_size, overlays=overlays)
+    return _evaluate_reasoning(model, prepared, sizes, list(modes), out, limit, first_query_only=first_query_only)
+
+
+def _evaluate_reasoning(
+    model: str,
+    prepared: Prepared,
+    sizes: EvalConfig,
+    modes: list[Mode],
+    out: Path | None,
+    limit: int | None,
+    *,
+    first_query_only: bool,
+) -> list[dict[str, Any]]:
+    """Scores a reasoning model by `segtune-1`."""
     loaded = load(model)
     require_fitting_texts(prepared.source, loaded.conversation)
     loaded.model.to(usual_device())
     out = out or place_of_scores(model, limit, first_query_only)
     own = from_first(lambda: own_data.reasoning_data(model))
     means = None if own.data is None else own.data.source
-    settings = EvalConfig(batch_size=batch_size, overlays=overlays, max_new_tokens=loaded.max_new_tokens)
     documents = score(
-        loaded, prepared, out, settings, list(modes),
+        loaded,
+        prepared,
+        out,
+        sizes.model_copy(update={"max_new_tokens": loaded.max_new_tokens}),
+        modes,
         baselines=score_baselines(prepared.source, means) if is_first() else {},
-        first_query_only=first_query_only, deviations=() if limit is None else (f"first_{limit}_images",),
+        first_query_only=first_query_only,
+        deviations=() if limit is None else (f"first_{limit}_images",),
         undefined=_missing(own.missing, "mean_mask", "mean_mask_same_words"),
-    )  # fmt: skip
+    )
     _log.info("scores and predictions are in %s", out)
     return documents
 

@@ -62,11 +62,11 @@ class PredictedMasks:
         return union_masks((rle_decode(rle, size=size, where=self.id) for rle in self.masks), size)
 
     def to_line(self) -> str:
-        """The JSON of one line, without the line break."""
+        """The JSON of one line, without the line break; without `scores` where the model gives none."""
         values: dict[str, Any] = {
             "id": self.id,
             "masks": list(self.masks),
-            "scores": list(self.scores),
+            **({"scores": list(self.scores)} if self.scores else {}),
             "text": self.text,
             "emitted": self.emitted,
         }

@@ -16,11 +16,13 @@ class SamMaskModel(nn.Module):
 
     Args:
         sam: The SAM. Its image encoder may be dropped (`drop_encoder`) where features come from elsewhere.
+        estimates_iou: Whether the head that estimates the IoU of a mask has ever been trained. No loss of this program
+            trains it, so a SAM that began with random weights gives noise.
     """
 
-    def __init__(self, sam: SamModel) -> None:
+    def __init__(self, sam: SamModel, *, estimates_iou: bool = True) -> None:
         super().__init__()
-        self.sam = sam
+        self.sam, self.estimates_iou = sam, estimates_iou
 
     @property
     def width(self) -> int:

@@ -19,8 +19,10 @@ from huggingface_hub import constants
 from safetensors.torch import load_file
 from transformers import AutoConfig
 
+from segtune.core.environment import blames_torchvision
 from segtune.core.errors import CheckpointError
 from segtune.core.files import read_json
+from segtune.models.hub import advice, require_no_waiting
 
 CODE = "auto_map"
 """The key by which a configuration of transformers names Python files that come with the checkpoint."""
@@ -187,11 +189,14 @@ def guarded(load: Callable[[], Any], path: str) -> Any:
     Raises:
         CheckpointError: It raised anything.
     """
+    require_no_waiting(path)
     try:
         return load()
     except MemoryError:
         raise
     except Exception as error:  # damaged files make safetensors, tokenizers and transformers raise nearly anything
+        if blames_torchvision(error):
+            raise  # nothing is wrong with the checkpoint
         first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         if "trust_remote_code" in str(error):
             raise _brings_code(path, "code", "its files") from error
@@ -207,7 +212,7 @@ def guarded(load: Callable[[], Any], path: str) -> Any:
             where=path,
             expected="a directory or hub id with config.json and model.safetensors in the transformers layout",
             found=first,
-            fix="check the path; for a hub name, check the network and `hf auth login`",
+            fix=advice(error, path),
         ) from error
 
 

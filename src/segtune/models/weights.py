@@ -32,13 +32,23 @@ from segtune.models.trainable import BRIDGE, apply_trainable, canonical_name, co
 from segtune.models.vlm import LlavaAdapter
 
 EMBEDDED = {"segtune/tiny": "weights"}
+KNOWS = {"segtune/tiny": "drawn scenes of coloured shapes and nothing else"}
+"""What each embedded base has been trained on."""
+
 ASSEMBLED = "segtune.json"
 """The file that marks a directory with `vlm/`, `mask_model/` and `segmentation.safetensors` as a base."""
 
 
+ESTIMATES_IOU = "estimates_iou"
+"""Where a base writes down whether its decoder has learned to estimate the IoU of its masks."""
+
+
 @dataclass(slots=True)
 class Parts:
-    """A loaded model before adapters: the two halves, what joins them, and how input must look."""
+    """A loaded model before adapters: the two halves, what joins them, and how input must look.
+
+    `estimates_iou` says whether the mask decoder's estimate of the IoU was ever trained.
+    """
 
     llava: LlavaForConditionalGeneration
     sam: SamModel
@@ -46,6 +56,7 @@ class Parts:
     sam_processor: Any
     input_spec: InputSpec
     bridge: dict[str, torch.Tensor]
+    estimates_iou: bool = True
 
 
 def base_directory(name: str) -> Path:
@@ -128,7 +139,13 @@ def load_parts(config: ModelConfig, conversation: ConversationConfig | None = No
         resize_inputs(llava, processor, sam, sam_processor, config.img_size, shared=shared)
     quantize_loaded(llava, sam, config.quantize, dtype)
     spec = input_spec(llava, processor, sam, sam_processor, config, conversation or ConversationConfig())
-    return Parts(llava, sam, processor, sam_processor, spec, bridge)
+    return Parts(llava, sam, processor, sam_processor, spec, bridge, _estimates_iou(sam_path))
+
+
+def _estimates_iou(sam_path: str) -> bool:
+    """What the base says that a SAM lies in; a SAM by itself comes from the hub, pretrained to estimate."""
+    about = Path(sam_path).parent / ASSEMBLED
+    return read_json(about).get(ESTIMATES_IOU) is True if about.is_file() else True
 
 
 def hold_frozen_in(sam: SamModel, config: ModelConfig) -> None:
@@ -207,7 +224,7 @@ def assemble(parts: Parts, config: ModelConfig) -> ReasoningSegmenter:
     """
     tokenizer = parts.processor.tokenizer
     seg_id = int(tokenizer.convert_tokens_to_ids(SEG_TOKEN))
-    adapter, mask_model = LlavaAdapter(parts.llava), SamMaskModel(parts.sam)
+    adapter, mask_model = LlavaAdapter(parts.llava), SamMaskModel(parts.sam, estimates_iou=parts.estimates_iou)
     if config.train.projector == "full":
         parts.llava.model.multi_modal_projector.float()  # small steps are lost in 16 bits, and it is small itself
     with torch.device(parts.llava.device):

@@ -249,12 +249,12 @@ def mask_area(mask: np.ndarray) -> int:
     return int(np.count_nonzero(mask))
 
 
-def coco_annotation(mask: np.ndarray, score: float) -> dict[str, Any]:
+def coco_annotation(mask: np.ndarray, score: float | None = None) -> dict[str, Any]:
     """A mask as a COCO annotation without ids.
 
     Args:
         mask: bool `[h, w]`.
-        score: The confidence, 0 to 1.
+        score: The confidence, 0 to 1; None where there is none, and then the key is absent.
 
     Returns:
         `segmentation` (run lengths), `area`, `bbox` (x, y, width, height; all 0 of an empty mask), `iscrowd`, `score`.
@@ -263,7 +263,8 @@ def coco_annotation(mask: np.ndarray, score: float) -> dict[str, Any]:
     box = [0, 0, 0, 0]
     if len(rows):
         box = [int(columns[0]), int(rows[0]), int(np.ptp(columns)) + 1, int(np.ptp(rows)) + 1]
-    return {"segmentation": rle_encode(mask), "area": mask_area(mask), "bbox": box, "iscrowd": 0, "score": score}
+    about = {"segmentation": rle_encode(mask), "area": mask_area(mask), "bbox": box, "iscrowd": 0}
+    return about if score is None else {**about, "score": score}
 
 
 def _as_pairs(points: object) -> np.ndarray | None:

@@ -26,7 +26,7 @@ from segtune.reports.documents import (
 )
 from segtune.reports.facts import RunFacts, Stage, read_run
 from segtune.reports.figures import comparison_figure
-from segtune.reports.published import published, published_scores, published_section
+from segtune.reports.published import has_published_scores, published, published_scores, published_section
 from segtune.reports.render import page, png_uri
 from segtune.reports.tables import Block, Cell, Section, Table, html_sections, markdown, shown
 
@@ -120,7 +120,7 @@ def _curves(runs: Sequence[RunFacts]) -> str:
 def to_json(runs: Sequence[RunFacts]) -> dict[str, Any]:
     """Everything that was compared, for programs: all epochs, all scores, and the published table as fractions.
 
-    The published table is of reasoning segmentation; with dense runs it is left out.
+    The published table is left out where no run was scored on its data.
     """
     content: dict[str, Any] = {
         "runs": [
@@ -132,7 +132,7 @@ def to_json(runs: Sequence[RunFacts]) -> dict[str, Any]:
             for run in runs
         ],
     }  # fmt: skip
-    if not _are_dense(runs):
+    if has_published_scores(runs):
         content["published"] = {
             **{key: published()[key] for key in ("title", "dataset", "images", "sources", "differences")},
             "rows": [{"model": row["model"], **published_scores(row)} for row in published()["rows"]],
@@ -154,7 +154,7 @@ def to_csv(runs: Sequence[RunFacts]) -> str:
         for epoch, row in run.epochs.items():
             numbers = ((key, value) for key, value in row.items() if key != "epoch" and is_number(value))
             writer.writerows((run.name, "history", key, epoch, value) for key, value in numbers)
-    for row in [] if _are_dense(runs) else published()["rows"]:
+    for row in published()["rows"] if has_published_scores(runs) else []:
         scores = published_scores(row).items()
         writer.writerows((row["model"], f"published {published()['dataset']}", key, "", value) for key, value in scores)
     return text.getvalue()

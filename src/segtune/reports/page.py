@@ -152,13 +152,16 @@ def _examples(facts: RunFacts) -> str:
     parts = ["<section><h2>Examples</h2>"]
     colours = ("", "") if facts.task == "dense" else (" (green)", " (red)")
     parts.append("<p>Left the image, in the middle the truth{}, on the right the prediction{}.</p>".format(*colours))
-    found = False
+    found: dict[str, list[Row]] = {}
     for document in facts.scores:
         folder = RunDir(facts.path).predictions(document["data"], document["split"], document["mode"]).with_suffix("")
         rows = _pictures(folder)
         if not rows:
             continue
-        found = True
+        if twin := next((name for name, shown in found.items() if _same_pictures(rows, shown)), None):
+            parts.append(f"<p>The pictures of {escape(title(document))} are those of {escape(twin)}: same answers.</p>")
+            continue
+        found[title(document)] = rows
         for rank, words in RANKS.items():
             score = picture_score(document)
             figures = [_example(folder, row, score) for row in rows if row["rank"] == rank][:_EACH]
@@ -169,6 +172,12 @@ def _examples(facts: RunFacts) -> str:
     if not found:
         parts = ["<section><h2>Examples</h2>", "<p>No pictures: <code>segtune evaluate --overlays N</code>.</p>"]
     return "\n".join([*parts, "</section>"])
+
+
+def _same_pictures(rows: list[Row], others: list[Row]) -> bool:
+    """Whether two indexes of pictures show the same answers, as those of both modes where the model answers alone."""
+    keys = ("rank", "id", "iou", "query", "answer", "emitted")
+    return [[row.get(key) for key in keys] for row in rows] == [[row.get(key) for key in keys] for row in others]
 
 
 def _pictures(folder: Path) -> list[Row]:

@@ -1,7 +1,8 @@
-"""The published LISA table beside the scores of runs, and in which points the two were scored differently."""
+"""The published LISA table beside scores of the same data, and in which points the two were scored differently."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from functools import cache
 from importlib.resources import as_file, files
@@ -34,20 +35,31 @@ def published_scores(row: Row) -> dict[str, float | None]:
 
 
 def is_published_dataset(document: Row) -> bool:
-    """Whether scores are, by the name of their data, of the data of the published table."""
-    return str(document["data"]).lower().replace("_", "") in ("reasonseg", "reasonsegval", "reasonsegtest")
+    """Whether scores are of the data of the published table: by name, split and number of images."""
+    name = re.sub(r"[^a-z]", "", str(document["data"]).lower())
+    images = published()["images"].get(document["split"])
+    named = name in ("reasonseg", "reasonsegval", "reasonsegtest") and document["split"] in ("val", "test")
+    return named and document["counts"].get("images") == images
+
+
+def has_published_scores(runs: Sequence[RunFacts]) -> bool:
+    """Whether any of the runs was scored on the data of the published table, so that the two may stand side by side."""
+    return any(is_published_dataset(document) for run in runs for document in run.scores)
 
 
 def published_section(runs: Sequence[RunFacts]) -> Section:
-    """The published table with the runs below it.
+    """The published table with the runs below it, or why it is not shown.
 
     Args:
-        runs: Those with scores on splits named `val` or `test` stand in it.
+        runs: Their scores on ReasonSeg stand in it, and no others.
 
     Returns:
-        The table, what is not alike for these runs, the protocol differences and the sources.
+        The table, what is not alike for these runs, the protocol differences and the sources; one sentence where no
+        run was scored on ReasonSeg.
     """
     table = published()
+    if not has_published_scores(runs):
+        return Section("Published figures", (_why_not(runs),))
     rows: list[tuple[Cell, ...]] = [(row["model"], *published_scores(row).values()) for row in table["rows"]]
     remarks = []
     for run in runs:
@@ -69,11 +81,23 @@ def published_section(runs: Sequence[RunFacts]) -> Section:
     )
 
 
+def _why_not(runs: Sequence[RunFacts]) -> str:
+    """Why the published figures are not shown beside these runs."""
+    images = published()["images"]
+    scored = sorted({f"{document['data']} {document['split']}" for run in runs for document in run.scores})
+    what = f"These scores are of {', '.join(scored)}" if scored else "There are no scores yet"
+    sizes = f"{images['val']} images of val, {images['test']} of test"
+    return (
+        f"{what}. The published figures are of {published()['dataset']} ({sizes}): other images and other questions, "
+        "so neither says anything about the other. They stand here as soon as a run is scored on these data."
+    )
+
+
 def _own_rows(run: RunFacts) -> list[tuple[Cell, ...]]:
     """A line for each dataset and mode, forced first: that is how the published figures came about."""
     lines: dict[tuple[str, str], dict[str, Cell]] = {}
     for document in sorted(run.scores, key=lambda item: (item["data"], item["mode"])):
-        if document["split"] not in ("val", "test"):
+        if not is_published_dataset(document):
             continue
         line = lines.setdefault((document["data"], document["mode"]), {})
         parts = {document["split"]: document["metrics"]}
@@ -88,15 +112,15 @@ def _own_rows(run: RunFacts) -> list[tuple[Cell, ...]]:
 def _remarks(run: RunFacts) -> list[str]:
     """What a reader must know of the scores of this run before they compare."""
     remarks = []
-    others = sorted({str(document["data"]) for document in run.scores if not is_published_dataset(document)})
+    others = sorted({f"{d['data']} {d['split']}" for d in run.scores if not is_published_dataset(d)})
     if not run.scores:
         remarks.append(f"{run.name} has no scores yet, so it is not in the table.")
     if others:
         remarks.append(
-            f"{run.name} was scored on {', '.join(others)}, not on {published()['dataset']}: other images and other "
-            "questions. Its lines stand here for orientation; which model is better cannot be read from them."
+            f"{run.name} was also scored on {', '.join(others)}: other images and other questions than those of "
+            f"{published()['dataset']}, so these scores are not in the table."
         )
-    for document in run.scores:
+    for document in filter(is_published_dataset, run.scores):
         if document.get("deviations"):
             what = ", ".join(document["deviations"])
             remarks.append(

@@ -285,6 +285,8 @@ def test_saved_and_loaded_it_is_the_same(family, tmp_path):
     for parameter in encoder.parameters():
         parameter.data.add_(0.1 * torch.randn_like(parameter))
     encoder.save(tmp_path / "saved")
+    (tmp_path / "umask").touch()
+    assert (tmp_path / "saved" / "model.safetensors").stat().st_mode == (tmp_path / "umask").stat().st_mode
     loaded = build_encoder(dense_config(str(tmp_path / "saved")))
     state = encoder.state_dict()
     assert all(torch.equal(state[name], value) for name, value in loaded.state_dict().items())

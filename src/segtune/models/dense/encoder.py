@@ -15,8 +15,9 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_BACKBONE_MAPPING
 from transformers.utils import cached_file
 
 from segtune.core.errors import CheckpointError, ConfigError
+from segtune.core.files import apply_umask
 from segtune.models.dense.config import EMBEDDED, DenseModelConfig
-from segtune.models.dense.families import Arrangement, family_of, require_fitting_size
+from segtune.models.dense.families import Arrangement, Family, family_of, require_fitting_size
 from segtune.models.dense.tiny import TINY
 from segtune.models.pretrained import guarded, load_pretrained, may_fetch, read_pretrained
 from segtune.models.quiet import hide_loading_bars, hide_loading_reports
@@ -119,6 +120,7 @@ class Encoder(nn.Module):
         self.backbone.save_pretrained(directory)
         document = {"image_mean": list(self.mean), "image_std": list(self.std)}
         (directory / _PREPROCESSOR).write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+        apply_umask(directory)
 
 
 def build_encoder(config: DenseModelConfig) -> Encoder:
@@ -134,11 +136,7 @@ def build_encoder(config: DenseModelConfig) -> Encoder:
             is that of a directory which does not exist.
         CheckpointError: It cannot be read, or its weights do not fit; the names are given.
     """
-    name = config.encoder if config.encoder in EMBEDDED else str(Path(config.encoder).expanduser())
-    own = _read_config(name)
-    family = family_of(own, name)
-    require_fitting_size(family, own, config.image_size, name)
-    _set_drop_path(own, config.drop_path, name)
+    name, own, family = _described(config)
     own.out_indices = family.out_indices(own)
     if own.model_type == "swinv2":
         # its windows shift only where a map is larger than one; no weight depends on this
@@ -153,6 +151,21 @@ def build_encoder(config: DenseModelConfig) -> Encoder:
         unused=family.unused,
     )  # fmt: skip
     return Encoder(backbone.train(), mean, std)
+
+
+def require_encoder(config: DenseModelConfig) -> None:
+    """Makes sure that the encoder that a config names can be one, without its weights; raises as `build_encoder`."""
+    _described(config)
+
+
+def _described(config: DenseModelConfig) -> tuple[str, Any, Family]:
+    """The name of an encoder, its transformers config and its family, all checked."""
+    name = config.encoder if config.encoder in EMBEDDED else str(Path(config.encoder).expanduser())
+    own = _read_config(name)
+    family = family_of(own, name)
+    require_fitting_size(family, own, config.image_size, name)
+    _set_drop_path(own, config.drop_path, name)
+    return name, own, family
 
 
 def encoder_from_description(description: dict[str, Any]) -> Encoder:

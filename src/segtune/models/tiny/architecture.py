@@ -30,6 +30,7 @@ from transformers import (
     SamVisionConfig,
 )
 
+from segtune.core.files import apply_umask
 from segtune.core.input_spec import SEG_TOKEN, ConversationConfig
 from segtune.models.chat import LLAVA_15_TEMPLATE
 from segtune.models.mask_decoder import reset_for_training
@@ -115,7 +116,9 @@ def write_tiny_base(
     write_tiny(directory, texts, seed)
     save_file({}, directory / "segmentation.safetensors")
     about = {"format": 1, "conversation": wording.model_dump(mode="json"), "seg_hidden": seg_hidden}
+    about["estimates_iou"] = False
     (directory / "segtune.json").write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
+    apply_umask(directory)
 
 
 def write_tiny(directory: Path, texts: Iterable[str], seed: int) -> None:
