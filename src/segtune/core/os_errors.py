@@ -52,12 +52,20 @@ _OF_THE_MACHINE = FULL | {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN
 _RUST = re.compile(r"\(os error (\d+)\)")
 
 
+def text_of(error: BaseException) -> str:
+    """The words of an exception; a foreign one may raise another when it is asked for them."""
+    try:
+        return str(error)
+    except Exception:
+        return "(it cannot say what)"
+
+
 def number_of(error: BaseException) -> int | None:
     """The error number of an exception; that of a library in Rust (safetensors, tokenizers) stands in its text."""
     number = getattr(error, "errno", None)
     if isinstance(error, OSError) and isinstance(number, int):
         return number
-    found = _RUST.search(str(error))
+    found = _RUST.search(text_of(error))
     return int(found[1]) if found else None
 
 
@@ -66,7 +74,7 @@ def words_for(error: BaseException) -> tuple[str, str]:
     known = TABLE.get(number_of(error) or 0)
     if known is not None:
         return known
-    said = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    said = getattr(error, "strerror", None) or text_of(error) or type(error).__name__
     return said, "see whether this file can be read and written by other programs"
 
 
