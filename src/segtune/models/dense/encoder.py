@@ -15,6 +15,7 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_BACKBONE_MAPPING
 from transformers.utils import cached_file
 
 from segtune.core.errors import CheckpointError, ConfigError
+from segtune.core.paths import expanded
 from segtune.models.dense.config import EMBEDDED, DenseModelConfig
 from segtune.models.dense.families import Arrangement, family_of, require_fitting_size
 from segtune.models.dense.tiny import TINY
@@ -134,7 +135,7 @@ def build_encoder(config: DenseModelConfig) -> Encoder:
             is that of a directory which does not exist.
         CheckpointError: It cannot be read, or its weights do not fit; the names are given.
     """
-    name = config.encoder if config.encoder in EMBEDDED else str(Path(config.encoder).expanduser())
+    name = config.encoder if config.encoder in EMBEDDED else str(expanded(config.encoder))
     own = _read_config(name)
     family = family_of(own, name)
     require_fitting_size(family, own, config.image_size, name)
