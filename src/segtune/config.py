@@ -43,6 +43,9 @@ class RunConfig(Config):
     root: str = Field("runs", description="directory that holds the runs")
     seed: int = Field(0, ge=0, description="of everything that is drawn")
     threads: int | None = Field(None, ge=1, description="CPU threads of torch; default its own choice")
+    ddp_timeout: int = Field(
+        600, ge=5, description="several processes: one without a sign of life for so many seconds is given up"
+    )
     export: str | None = Field(None, description="directory to which the best model is written as a base, merged")
 
     @field_validator("root", "export")

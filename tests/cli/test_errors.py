@@ -58,6 +58,7 @@ def _wrapped() -> Exception:
             1,
             "error: xxxxxxxxx: the name is too long",
         ),
+        (OSError(errno.EROFS, "Read-only", "a/.b.json.17.tmp"), 1, "error: a/b.json: the file system is read-only\n"),
         (OSError(errno.ELOOP, "loop", "a"), 1, "error: a: symbolic links here point to each other\n"),
         (OSError(errno.EXDEV, "Cross-device link", "a", None, "b"), 1, "error: b: Cross-device link\n  fix: "),
         (RuntimeError("Read-only file system (os error 30)"), 1, "error: the file system is read-only\n  fix: "),

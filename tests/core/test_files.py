@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -77,3 +78,17 @@ def test_damaged_files_are_named(tmp_path: Path) -> None:
         files.read_json(tmp_path / "b.json")
     with pytest.raises(CheckpointError, match="line 2"):
         files.read_jsonl(tmp_path / "m.jsonl")
+
+
+@pytest.mark.parametrize("write", [lambda path: files.write_text(path, "x"), lambda path: files.append_jsonl(path, {})])
+def test_what_fails_while_writing_names_the_file(
+    write: Callable[[Path], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*arguments: object) -> int:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(os, "fsync", fail)
+    monkeypatch.setattr(os, "write", fail)
+    with pytest.raises(OSError, match="Input/output") as caught:
+        write(tmp_path / "a.json")
+    assert caught.value.filename == str(tmp_path / "a.json")

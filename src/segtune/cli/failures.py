@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import sys
 import tempfile
 import time
@@ -20,7 +21,7 @@ import segtune
 from segtune.core.errors import SegtuneError, Unprepared
 from segtune.core.os_errors import FULL, TABLE, number_of, text_of, words_for
 
-_LOST = ("Connection closed by peer", "Connection reset by peer", "DistBackendError")
+_LOST = ("Connection closed by peer", "Connection reset by peer", "DistBackendError", "Timed out waiting")
 """What PyTorch says when another process has ended in the middle of a common operation."""
 
 _NO_MEMORY = (
@@ -40,6 +41,8 @@ _LESS_MEMORY = {
     "evaluate": "add --batch-size 1",
 }
 """What needs less memory, by command."""
+
+_TEMPORARY = re.compile(r"\.(.+)\.\d+\.tmp")
 
 
 class Failure(NamedTuple):
@@ -70,7 +73,9 @@ def unexpected(error: BaseException, arguments: Sequence[str]) -> Failure:
         fix = _LESS_MEMORY.get(command, "end other programs, or take a smaller image or model")
         return Failure(f"out of memory\n  found: {lacking}\n  fix: {fix}")
     if "RANK" in os.environ and any(sign in f"{type(error).__name__}: {text_of(error)}" for sign in _LOST):
-        return Failure("another process of this run has ended; what it or the launcher has said tells why")
+        return Failure(
+            "another process of this run has ended or no longer answers; what it or the launcher has said tells why"
+        )
     if (told := _of_the_system(error)) is not None:
         return told
     return _internal(error)
@@ -102,7 +107,12 @@ def _place(error: BaseException) -> str:
     if not isinstance(error, OSError):
         return ""
     name = error.filename2 if error.filename2 is not None else error.filename
-    return "" if name is None or isinstance(name, int) else os.fsdecode(name)
+    if name is None or isinstance(name, int):
+        return ""
+    path = os.fsdecode(name)
+    folder, own = os.path.split(path)
+    written = _TEMPORARY.fullmatch(own)  # what `core.files` writes beside the file that a person knows
+    return os.path.join(folder, written[1]) if written else path
 
 
 def _lacking_memory(error: BaseException) -> str:

@@ -138,7 +138,13 @@ def _told(failure: Failure) -> int:
 
 
 def _fail(message: str, code: int) -> int:
-    if process_rank():
+    heartbeat = sys.modules.get("segtune.engine.heartbeat")  # imports torch: there only where it is in use
+    may_tell = None if heartbeat is None or code > 128 else heartbeat.may_tell()
+    if may_tell is False:
+        return code
+    if may_tell and process_rank():
+        message = f"process {process_rank()}: {message}"
+    elif process_rank():
         stopped = code > 128  # a signal, and the first process says so
         time.sleep(_FIRST_LEAVES_WITHIN if stopped else _FIRST_TELLS_WITHIN)
         if stopped:

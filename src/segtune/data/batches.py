@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any, Generic, Protocol, TypeVar
 
 import torch
 
 from segtune.core.errors import DataError, SegtuneError, Unprepared
-from segtune.core.os_errors import is_of_a_file, words_for
+from segtune.core.os_errors import is_of_a_file, text_of, words_for
 from segtune.data.workers import Workers, pinned
 
 Key = Any
@@ -73,22 +74,12 @@ class _Prepare(Generic[_Sample, _Batch]):
         self.samples, self.collate = samples, collate
 
     def __call__(self, keys: Sequence[Key]) -> _Batch:
-        return self.collate([self._sample(key) for key in keys])
-
-    def _sample(self, key: Key) -> _Sample:
-        try:
-            return self.samples[key]
-        except (SegtuneError, MemoryError):
-            raise
-        except OSError as error:
-            if not is_of_a_file(error):
-                raise
-            words, advice = words_for(error)
-            place = str(error.filename or self.samples.name(key))
-            raise DataError("cannot be read", where=place, found=words, fix=advice) from error
-        except Exception as error:
-            found = f"{type(error).__name__}: {error}"
-            raise Unprepared("this sample cannot be prepared", where=self.samples.name(key), found=found) from error
+        found = []
+        for key in keys:
+            with _told(partial(self.samples.name, key)):
+                found.append(self.samples[key])
+        with _told(partial(self.names, keys)):
+            return self.collate(found)
 
     def names(self, keys: Sequence[Key]) -> str:
         """The samples of a batch for a message: the first ones by name."""
@@ -99,3 +90,20 @@ class _Prepare(Generic[_Sample, _Batch]):
             except Exception:  # a message about a failure must not fail itself
                 names.append(str(key))
         return ", ".join(names) + (f" and {len(keys) - 3} more" if len(keys) > 3 else "")
+
+
+@contextlib.contextmanager
+def _told(where: Callable[[], str]) -> Iterator[None]:
+    """Names what is being prepared when something goes wrong; errors of ours and of the machine pass as they are."""
+    try:
+        yield
+    except (SegtuneError, MemoryError):
+        raise
+    except OSError as error:
+        if not is_of_a_file(error):
+            raise
+        words, advice = words_for(error)
+        raise DataError("cannot be read", where=str(error.filename or where()), found=words, fix=advice) from error
+    except Exception as error:
+        found = f"{type(error).__name__}: {text_of(error)}"
+        raise Unprepared("this sample cannot be prepared", where=where(), found=found) from error
