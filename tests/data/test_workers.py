@@ -141,6 +141,20 @@ def test_a_worker_out_of_memory_says_what_takes_less() -> None:
     assert "data.num_workers" in caught.value.fix
 
 
+def _decode_without_memory() -> None:
+    try:
+        raise MemoryError
+    except MemoryError as error:
+        raise DataError("the image is damaged or cut short") from error
+
+
+def test_a_decoder_without_memory_has_no_damaged_file() -> None:
+    with pytest.raises(MemoryError):
+        _drawn(Samples(_decode_without_memory), 0)
+    with pytest.raises(SegtuneError, match="out of memory in a data worker"):
+        _drawn(Samples(_decode_without_memory), 1)
+
+
 @pytest.mark.parametrize("count", [1, 4])
 @pytest.mark.parametrize(
     ("act", "words"),

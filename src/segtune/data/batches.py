@@ -97,7 +97,11 @@ def _told(where: Callable[[], str]) -> Iterator[None]:
     """Names what is being prepared when something goes wrong; errors of ours and of the machine pass as they are."""
     try:
         yield
-    except (SegtuneError, MemoryError):
+    except MemoryError:
+        raise
+    except SegtuneError as error:
+        if isinstance(error.__cause__, MemoryError):  # a decoder's lack of memory looks like a damaged file
+            raise error.__cause__ from None
         raise
     except OSError as error:
         if not is_of_a_file(error):
