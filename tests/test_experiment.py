@@ -319,12 +319,13 @@ def test_without_averages_nothing_of_them_is_there() -> None:
 def test_workers_prepare_what_is_validated_and_scored_too(monkeypatch: pytest.MonkeyPatch) -> None:
     made: set[tuple[str, int]] = set()
 
-    class Watched(loader.DataLoader):
-        def __init__(self, dataset, **settings) -> None:
-            made.add((type(dataset).__name__, settings["num_workers"]))
-            super().__init__(dataset, **settings)
+    own = loader.load_batches
 
-    monkeypatch.setattr(loader, "DataLoader", Watched)
+    def watched(samples, keys, collate, num_workers):
+        made.add((type(samples).__name__, num_workers))
+        return own(samples, keys, collate, num_workers)
+
+    monkeypatch.setattr(loader, "load_batches", watched)
     runs = []
     for workers in (0, 1):
         made.clear()

@@ -9,12 +9,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 from pydantic.json_schema import models_json_schema
 
 from segtune.core.config import Config, validate
 from segtune.core.errors import ConfigError
 from segtune.core.input_spec import ConversationConfig
+from segtune.core.paths import expanded
 from segtune.core.recipe_files import read_recipe, recipe_name
 from segtune.data.config import DataConfig
 from segtune.data.dense.config import DenseDataConfig
@@ -42,7 +43,21 @@ class RunConfig(Config):
     root: str = Field("runs", description="directory that holds the runs")
     seed: int = Field(0, ge=0, description="of everything that is drawn")
     threads: int | None = Field(None, ge=1, description="CPU threads of torch; default its own choice")
+    ddp_timeout: int = Field(
+        600, ge=5, description="several processes: one without a sign of life for so many seconds is given up"
+    )
     export: str | None = Field(None, description="directory to which the best model is written as a base, merged")
+
+    @field_validator("root", "export")
+    @classmethod
+    def _at_home(cls, value: str | None) -> str | None:
+        """`~` is the home directory here too: a shell leaves it as it is behind `run.root=`."""
+        if value is None or not value.startswith("~"):
+            return value
+        try:
+            return str(expanded(value))
+        except ConfigError as error:
+            raise ValueError(f"{error.message}: {value}") from error
 
 
 class ExperimentConfig(Config):

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from segtune.cli.main import main
-from segtune.core.errors import CheckpointError, ConfigError, DataError, Interrupted, SegtuneError
+from segtune.core.errors import CheckpointError, ConfigError, DataError, Interrupted, SegtuneError, Unprepared
 
 
 def _fail_with(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
@@ -47,6 +47,25 @@ def _wrapped() -> Exception:
         (RuntimeError("Error: No space left on device (os error 28)"), 1, "error: the disk is full\n  fix: "),
         (PermissionError(errno.EACCES, "Permission denied", "/x"), 1, "error: /x: Permission denied\n  fix: "),
         (MemoryError(), 1, "error: out of memory\n"),
+        (BrokenPipeError(errno.EPIPE, "Broken pipe"), 1, "error: the connection was closed by the other side\n  fix: "),
+        (EOFError("Ran out of input"), 1, "error: internal error: EOFError: Ran out of input\n"),
+        (OSError(errno.EROFS, "Read-only", "runs"), 1, "error: runs: the file system is read-only\n  fix: choose"),
+        (
+            OSError(errno.EIO, "Input/output error", "a"),
+            1,
+            "error: a: the drive reported an error (",
+        ),
+        (OSError(errno.ESTALE, "Stale", b"a\xff"), 1, "error: a\\udcff: the network drive no longer knows this file"),
+        (OSError(errno.EMFILE, "Too many"), 1, "error: too many open files\n  fix: raise the limit with `ulimit -n"),
+        (
+            OSError(errno.ENAMETOOLONG, "long", "x" * 9),
+            1,
+            "error: xxxxxxxxx: the name is too long",
+        ),
+        (OSError(errno.EROFS, "Read-only", "a/.b.json.17.tmp"), 1, "error: a/b.json: the file system is read-only\n"),
+        (OSError(errno.ELOOP, "loop", "a"), 1, "error: a: symbolic links here point to each other\n"),
+        (OSError(errno.EXDEV, "Cross-device link", "a", None, "b"), 1, "error: b: Cross-device link\n  fix: "),
+        (RuntimeError("Read-only file system (os error 30)"), 1, "error: the file system is read-only\n  fix: "),
     ],
 )
 def test_messages_and_codes(
@@ -161,3 +180,56 @@ def test_a_broken_torchvision_is_told_with_its_cure(tmp_path: Path) -> None:
     assert message.startswith("the torchvision of this machine does not fit its torch"), done.stderr
     assert "-m pip uninstall torchvision" in message
     assert "bug of segtune" not in message
+
+
+class Speechless(Exception):
+    """An exception that fails when it is asked for its words."""
+
+    def __str__(self) -> str:
+        raise ValueError("nothing to say")
+
+
+@pytest.mark.parametrize("error", [ValueError("a \udce9"), Speechless(), ValueError("")])
+@pytest.mark.parametrize("argument", ["photos", "caf\udce9", "zero\0byte"])
+def test_the_report_of_a_bug_never_fails_itself(
+    error: Exception, argument: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr("sys.argv", ["segtune", "data", "check", argument])
+    _fail_with(monkeypatch, error)
+    assert main(["data", "check", argument]) == 1
+    assert capsys.readouterr().err.startswith(f"error: internal error: {type(error).__name__}: ")
+    assert "Traceback" in next(tmp_path.glob("*.log")).read_text() or isinstance(error, Speechless)
+
+
+def test_a_bug_is_told_where_no_file_can_be_written(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", "/proc/nowhere")
+    _fail_with(monkeypatch, ValueError("a bug"))
+    assert main(["data", "check", "photos"]) == 1
+    assert "error: internal error: ValueError: a bug\n" in capsys.readouterr().err
+
+
+def test_a_sample_that_nobody_foresaw_is_bad_data_with_details(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    error = Unprepared("this sample cannot be prepared", where="a", found="ValueError: odd")
+    error.__cause__ = ValueError("odd")
+    _fail_with(monkeypatch, error)
+    assert main(["data", "check", "photos"]) == 3
+    message = capsys.readouterr().err
+    assert message.startswith("error: a: this sample cannot be prepared\n  found: ValueError: odd\n  details: ")
+    assert "ValueError: odd" in Path(message.rpartition("details: ")[2].strip()).read_text()
+
+
+def test_an_error_of_the_system_in_the_past_does_not_hide_a_bug(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    bug = ValueError("a bug")
+    bug.__context__ = OSError(errno.ENOENT, "No such file", "cache")
+    _fail_with(monkeypatch, bug)
+    assert main(["data", "check", "photos"]) == 1
+    assert "internal error: ValueError: a bug" in capsys.readouterr().err

@@ -101,7 +101,7 @@ def test_yaml_is_read_as_people_mean_it(tmp_path: Path) -> None:
         ("a: 1\nb: \x01\n", "line 2", "special characters are not allowed"),
         ("a: 1\nb: " + "[" * 60 + "\n", "line 2", "nested more than 50 deep"),
         ("a: 1\nb: " + "7" * 5000 + "\n", "line 2", "well-formed"),
-        ('a: "\\ud83d"\n', "", "a text that UTF-8 cannot hold"),
+        ('a: "\\ud83d"\n', "", "which UTF-8 cannot hold"),
     ],
 )
 def test_malformed_yaml_names_the_line(tmp_path: Path, text: str, line: str, message: str) -> None:
@@ -137,7 +137,7 @@ def test_aliases_and_merges_of_a_usual_file_are_read(tmp_path: Path) -> None:
 
 def test_what_is_no_file_or_too_long_is_refused_unread(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.yaml")
-    with pytest.raises(ConfigError, match=r"pipe.yaml: not a file"):
+    with pytest.raises(ConfigError, match=r"(?s)pipe.yaml: .*not a regular file"):
         load_mapping(tmp_path / "pipe.yaml")
     with pytest.raises(ConfigError, match="too long"):
         load_mapping(_write(tmp_path, "a: 1\n" * 60_000))

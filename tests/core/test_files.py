@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -97,3 +98,17 @@ def test_files_get_the_mode_that_the_umask_allows(tmp_path: Path, umask: int, mo
         os.umask(old)
     assert [path.stat().st_mode & 0o777 for path in written] == [mode, mode]
     assert [path.stat().st_mode & 0o777 for path in (outside, others)] == [0o600, 0o600]
+
+
+@pytest.mark.parametrize("write", [lambda path: files.write_text(path, "x"), lambda path: files.append_jsonl(path, {})])
+def test_what_fails_while_writing_names_the_file(
+    write: Callable[[Path], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*arguments: object) -> int:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(os, "fsync", fail)
+    monkeypatch.setattr(os, "write", fail)
+    with pytest.raises(OSError, match="Input/output") as caught:
+        write(tmp_path / "a.json")
+    assert caught.value.filename == str(tmp_path / "a.json")

@@ -1,12 +1,8 @@
 from __future__ import annotations
 
-import subprocess
-import sys
-import time
 from dataclasses import dataclass, fields, replace
 from functools import cache
 
-import psutil
 import pytest
 import torch
 from tests.factory import PATCHES, DrawnSource, plain_loaded
@@ -187,28 +183,3 @@ def test_scoring_gives_every_query_in_order_with_the_forced_answer():
         for labels in batch.labels:
             assert labels[labels >= 0].tolist() == forced
     assert _all_same(batches, list(_scoring(3, num_workers=1).batches()))
-
-
-SLOW_WORKER = """
-import os, time
-from segtune.data.loader import load_batches
-os.register_at_fork(after_in_child=lambda: time.sleep(3))
-for _ in load_batches(list(range(1000)), [[i] for i in range(1000)], list, num_workers=1):
-    time.sleep(0.1)
-"""
-
-
-@pytest.mark.parametrize("begun", [False, True])
-def test_a_worker_ends_with_its_parent_however_early_that_is_killed(begun: bool) -> None:
-    parent = psutil.Popen([sys.executable, "-c", SLOW_WORKER], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    while not (workers := [one for one in parent.children() if one.status() != psutil.STATUS_ZOMBIE]):
-        assert parent.poll() is None
-        time.sleep(0.01)
-    time.sleep(4 if begun else 0)
-    parent.kill()
-    parent.wait()
-    gone, alive = psutil.wait_procs(workers, timeout=20)
-    for one in alive:
-        one.kill()
-    assert not alive
-    assert len(gone) == 1

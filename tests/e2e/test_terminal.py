@@ -5,8 +5,15 @@ from __future__ import annotations
 import os
 import pty
 import re
+import shlex
 import subprocess
 import sys
+from pathlib import Path
+
+import pytest
+from tests.e2e.commands import RUNS, SEGTUNE, TIMEOUT, environment, training
+
+from segtune.core.files import read_json
 
 SCRIPT = """
 import time
@@ -48,3 +55,17 @@ def test_the_bar_is_redrawn_in_place() -> None:
     assert last[1] == "loss 9.500  ce 7.500  bce 0.700  dice 0.900  gIoU 0.250  1.50 GB"
     assert plain.count("epoch 1/2  loss 9.5000") == 1
     assert max(len(line) for line in re.split(r"[\r\n]+", plain)) <= 80
+
+
+@pytest.mark.slow
+def test_training_outlives_the_reader_of_its_output(workplace: Path) -> None:
+    command = shlex.join([str(SEGTUNE), *training("unread", train__epochs=2, eval__final=False)])
+    done = subprocess.run(
+        ["bash", "-c", f"set -o pipefail; {command} | head -1"], cwd=workplace, env=environment(), timeout=TIMEOUT,
+        capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == f"run directory: {RUNS}/unread\n"
+    assert done.stderr.count("warning: standard output is closed (nobody reads it)") == 1
+    assert "Traceback" not in done.stderr
+    assert len(read_json(workplace / RUNS / "unread" / "training_history.json")["train"]) == 2

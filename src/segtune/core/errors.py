@@ -42,6 +42,13 @@ class DataError(SegtuneError):
     exit_code = 3
 
 
+class Unprepared(DataError):
+    """A sample whose preparation failed in a way that no check foresees (exit code 3).
+
+    Its cause is the exception, whose traceback the command line keeps in a file.
+    """
+
+
 class CheckpointError(SegtuneError):
     """A checkpoint or run directory that is missing, damaged or belongs to something else (exit code 3)."""
 

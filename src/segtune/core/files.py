@@ -38,7 +38,9 @@ def write_bytes(path: Path | str, data: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         beside.replace(path)
-    except BaseException:
+    except BaseException as error:
+        if isinstance(error, OSError) and error.filename is None:  # writing names no file, only opening does
+            error.filename = str(path)
         with contextlib.suppress(OSError):
             beside.unlink()
         raise
@@ -82,6 +84,9 @@ def append_jsonl(path: Path | str, row: Mapping[str, Any]) -> None:
         _cut_torn_row(handle)
         while rest:  # one write, unless the disk is nearly full
             rest = rest[os.write(handle, rest) :]
+    except OSError as error:
+        error.filename = error.filename or str(path)
+        raise
     finally:
         os.close(handle)
 

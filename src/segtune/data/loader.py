@@ -6,30 +6,21 @@ for its batches from a position on.
 
 from __future__ import annotations
 
-import multiprocessing
-import os
-import signal
-import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import TypeVar
 
 import numpy as np
-import torch
-from torch.utils.data import DataLoader, Dataset
 
 from segtune.core.input_spec import ConversationConfig
 from segtune.core.records import Group, Query, Source
 from segtune.core.rng import generator
 from segtune.core.types import Batch
 from segtune.data.augment import augment
+from segtune.data.batches import load_batches
 from segtune.data.collate import Collate
 from segtune.data.config import AugmentConfig
 from segtune.data.conversation import Conversation
 from segtune.data.transforms import Sample, Transform
-
-_Sample = TypeVar("_Sample")
-_Batch = TypeVar("_Batch")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,13 +45,13 @@ class Draw:
     text_only_epochs: int = 0
 
 
-class _TrainingSamples(Dataset[Sample]):
+class _TrainingSamples:
     """Maps (epoch, index) to a training sample."""
 
     def __init__(self, source: Source, transform: Transform, draw: Draw) -> None:
         self.source, self.transform, self.draw = source, transform, draw
 
-    def __getitem__(self, key: tuple[int, int]) -> Sample:  # type: ignore[override]
+    def __getitem__(self, key: tuple[int, int]) -> Sample:
         epoch, index = key
         draw = self.draw
         rng = generator(draw.seed, "sample", epoch, index)
@@ -72,6 +63,10 @@ class _TrainingSamples(Dataset[Sample]):
         group = augment(group, draw.augment, rng)
         answers = tuple(_draw_answer(e.query, draw, rng, self.transform.conversation) for e in group.examples)
         return self.transform(group, answers, with_image=rng.random() >= _text_only_share(epoch, draw))
+
+    def name(self, key: tuple[int, int]) -> str:
+        """The id of the image."""
+        return _image_id(self.source, key[1])
 
 
 def _text_only_share(epoch: int, draw: Draw) -> float:
@@ -89,7 +84,7 @@ def _draw_answer(query: Query, draw: Draw, rng: np.random.Generator, conversatio
     return wording.answers[which]
 
 
-class _ScoredSamples(Dataset[Sample]):
+class _ScoredSamples:
     """Maps an index to the whole group with the answer of forced mode."""
 
     def __init__(self, source: Source, transform: Transform) -> None:
@@ -99,6 +94,15 @@ class _ScoredSamples(Dataset[Sample]):
     def __getitem__(self, index: int) -> Sample:
         group: Group = self.source.group(index)
         return self.transform(group, (self.answer,) * len(group.examples))
+
+    def name(self, index: int) -> str:
+        """The id of the image."""
+        return _image_id(self.source, index)
+
+
+def _image_id(source: Source, index: int) -> str:
+    """The record that the examples of a group belong to."""
+    return source.ids(index)[0].rpartition("#")[0]
 
 
 def epoch_order(length: int, seed: int, epoch: int) -> list[int]:
@@ -159,51 +163,3 @@ class ScoringLoader:
         own = list(range(rank, self.length, world))
         keys = [own[k : k + self.batch_size] for k in range(0, len(own), self.batch_size)]
         yield from load_batches(self.samples, keys, self.collate, self.num_workers)
-
-
-def load_batches(
-    samples: Dataset[_Sample],
-    keys: Sequence[Sequence[object]],
-    collate: Callable[[Sequence[_Sample]], _Batch],
-    num_workers: int,
-) -> Iterator[_Batch]:
-    """Prepares batches one after another, in this process or in workers.
-
-    Args:
-        samples: What maps a key to a sample.
-        keys: The keys of every batch.
-        collate: Joins the samples of a batch.
-        num_workers: Processes that prepare batches; 0 for none.
-    """
-    yield from DataLoader(
-        samples,
-        batch_sampler=keys,  # type: ignore[arg-type]
-        collate_fn=collate,
-        num_workers=num_workers,
-        pin_memory=torch.cuda.is_available(),
-        worker_init_fn=_begin_worker if num_workers else None,
-    )
-
-
-def _begin_worker(worker: int) -> None:
-    """What a worker does before its first batch."""
-    _leave_signals_to_parent()
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _leave_signals_to_parent() -> None:
-    """Ctrl-C and a scheduler's SIGTERM reach every process of a group; the run saves and then ends its workers."""
-    for received in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(received, signal.SIG_IGN)
-
-
-def _end_with_parent() -> None:
-    """Ends this worker when the process that began it has gone, even one that was killed before the worker looked.
-
-    PyTorch's own watch takes whoever is the parent at its first look for the parent for good, and a worker left over
-    would hold for ever what it has inherited, the lock of a trial of a search among it.
-    """
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)

@@ -14,6 +14,7 @@ from difflib import get_close_matches
 from pathlib import Path
 
 from segtune.core.errors import ConfigError, DataError
+from segtune.core.paths import expanded
 from segtune.data.images import SUFFIXES
 from segtune.data.layouts import (
     COCO_LAYOUT,
@@ -169,8 +170,8 @@ def _parse_stream(text: str, rest: str, default_split: str | None) -> DataSpec:
 
 def _below(root: str | Path | None, location: str) -> Path:
     """The directory that is meant: absolute or home-relative as it stands, else below the root."""
-    path = Path(location).expanduser()
-    return path if root is None or path.is_absolute() else Path(root).expanduser() / path
+    path = expanded(location)
+    return path if root is None or path.is_absolute() else expanded(root) / path
 
 
 def _require_directory(directory: Path, text: str, root: str | Path | None) -> None:

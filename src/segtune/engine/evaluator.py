@@ -11,7 +11,7 @@ from typing import Any
 from segtune.core.records import Example, Source
 from segtune.data.conversation import Conversation
 from segtune.data.loader import ScoringLoader
-from segtune.engine.inference import Mode, QueryAnswer, answer_batch
+from segtune.engine.inference import Mode, QueryAnswer, answers
 from segtune.engine.processes import gather, rank, world
 from segtune.metrics.baselines import Baselines, MeanMasks
 from segtune.metrics.predictions import PredictedMasks, write_predictions
@@ -70,23 +70,22 @@ def evaluate_split(
     model.eval()
     for batch in loader.batches(rank(), world()):
         started = time.perf_counter()
-        answers = answer_batch(model, batch.to(device), conversation, mode, max_new_tokens=max_new_tokens)
-        seconds += time.perf_counter() - started
-        for query, (example, answer) in enumerate(zip(batch.examples, answers, strict=True)):
-            if not scorer.wants(example.id):
-                continue
-            group = int(batch.group_index[query])
-            scorer.add(
-                example.id,
-                example.target,
-                example.query,
-                logits=answer.union,
-                emitted=answer.emitted,
-                image_id=batch.group_ids[group],
-            )
-            if keep_predictions:
-                place = rank() + world() * (done + group)
-                predictions.setdefault(place, []).append(to_prediction(example.id, answer))
+        found = answers(model, batch.to(device), conversation, mode, max_new_tokens=max_new_tokens)
+        for group, example, answer in zip(batch.group_index.tolist(), batch.examples, found, strict=True):
+            seconds += time.perf_counter() - started
+            if scorer.wants(example.id):
+                scorer.add(
+                    example.id,
+                    example.target,
+                    example.query,
+                    logits=answer.union,
+                    emitted=answer.emitted,
+                    image_id=batch.group_ids[group],
+                )
+                if keep_predictions:
+                    place = rank() + world() * (done + group)
+                    predictions.setdefault(place, []).append(to_prediction(example.id, answer))
+            started = time.perf_counter()
         done += len(batch.group_ids)
         if progress is not None:
             progress(min(done * world(), loader.length), loader.length)

@@ -168,6 +168,7 @@ class Trainer:
         batches = self.training.batches(self.state.epoch, first * accumulate * world(), rank(), world())
         for _ in range(first, self.windows_per_epoch):
             yield list(itertools.islice(batches, accumulate))
+        next(batches, None)  # a data worker that died during the last step is told as well
 
     def _note(
         self, report: StepReport, window: list[Any], tracker: EpochTracker, rate: float, progress: TrainingProgress

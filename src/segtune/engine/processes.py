@@ -18,11 +18,13 @@ from accelerate import PartialState
 from torch import nn
 
 from segtune.core.errors import ConfigError, Elsewhere, SegtuneError
+from segtune.engine import heartbeat
 
 T = TypeVar("T")
 
 PATIENCE = timedelta(hours=6)
-"""How long one process waits for another: the first one draws, checks and saves alone. One that ends is noticed."""
+"""How long one process waits for another that lives: the first one draws, checks and saves alone. One that ends is
+noticed at once, and one that is stopped by `heartbeat`."""
 
 BUCKET = 1 << 24
 """Gradients are added up in pieces of about so many numbers."""
@@ -44,6 +46,7 @@ def join() -> None:
                 f"processes that share one model by {name} are not supported", where="accelerate launch",
                 expected="whole copies of the model", fix="choose multi-GPU in `accelerate config`, or use torchrun",
             )  # fmt: skip
+    heartbeat.begin()  # before they meet: one of them may be stopped already
     # without being told so, Accelerate takes no CPU for a device and lets every process train for itself
     on_cpu = _is_set("ACCELERATE_USE_CPU") or torch.accelerator.current_accelerator(check_available=True) is None
     found = PartialState(cpu=on_cpu, timeout=PATIENCE).num_processes

@@ -41,6 +41,7 @@ MAY_CHANGE: Mapping[str, str] = {
     "eval.batch_size": "scores are sums over queries",
     "eval.overlays": "only how many pictures are written",
     "eval.final": "only whether the end is scored",
+    "run.ddp_timeout": "only how long another process is waited for",
     "run.threads": "the same sums, up to rounding",
     "run.export": "only where the best model is written at the end",
 }

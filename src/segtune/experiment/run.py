@@ -20,7 +20,7 @@ from segtune.core.environment import describe
 from segtune.core.rundir import RunDir, default_name
 from segtune.data.drawn import require_drawn_as_asked
 from segtune.data.unchanged import digests_of, require_unchanged
-from segtune.engine import processes
+from segtune.engine import heartbeat, processes
 from segtune.engine.checkpoint import (
     Checkpoint,
     clean_leftovers,
@@ -213,6 +213,7 @@ def _kind(config: AnyConfig) -> Any:
 @processes.together()
 def _prepare(config: AnyConfig) -> None:
     """What concerns the machine alone, before anything is read."""
+    heartbeat.give_up_after(config.run.ddp_timeout)
     if config.run.threads is not None:
         torch.set_num_threads(config.run.threads)
     prepare_machine(config.train, config.optim, PartialState().device)

@@ -203,7 +203,7 @@ class _Named(Drawn):
 def test_a_loader_finds_the_partners_and_tells_what_it_does_not_do(monkeypatch):
     told = []
     monkeypatch.setattr(
-        logging.getLogger("segtune.data.dense.loader"), "handle", lambda record: told.append(record.getMessage())
+        logging.getLogger("segtune.data.dense.loader"), "warning", lambda text, *words: told.append(text % words)
     )
     flips = DenseAugmentConfig(flip=0.5, flip_vertical=0.5)
     found = mirror_of(Reduced(_Named("background", "left_hand", "right_hand"), (1, 1)), flips)

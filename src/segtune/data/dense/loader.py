@@ -5,38 +5,41 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 
-from torch.utils.data import Dataset
-
 from segtune.core.log import get_logger
 from segtune.core.records import DenseSource
 from segtune.core.rng import generator
 from segtune.core.types import DenseBatch
+from segtune.data.batches import load_batches
 from segtune.data.dense.augment import augment_labelled
 from segtune.data.dense.balance import ClassCounts, balanced_order
 from segtune.data.dense.config import DenseAugmentConfig
 from segtune.data.dense.transforms import DenseSample, DenseTransform, collate_dense
 from segtune.data.dense.views import Reduced, Remembered, is_drawn, texts_of_classes
-from segtune.data.loader import epoch_order, load_batches
+from segtune.data.loader import epoch_order
 from segtune.ops.sides import ClassMirror, class_mirror
 
 _NOTHING = DenseAugmentConfig()
 _log = get_logger(__name__)
 
 
-class _TrainingSamples(Dataset[DenseSample]):
+class _TrainingSamples:
     """Maps (epoch, index, occurrence) to a training sample; balanced sampling shows an image again in an epoch."""
 
     def __init__(self, source: DenseSource, transform: DenseTransform, augment: DenseAugmentConfig, seed: int) -> None:
         self.source, self.transform, self.augment, self.seed = source, transform, augment, seed
         self.mirror = mirror_of(source, augment)
 
-    def __getitem__(self, key: tuple[int, int, int]) -> DenseSample:  # type: ignore[override]
+    def __getitem__(self, key: tuple[int, int, int]) -> DenseSample:
         epoch, index, occurrence = key
         rng = generator(self.seed, "dense sample", epoch, index, occurrence)
         return self.transform(augment_labelled(self.source.item(index, epoch), self.augment, rng, self.mirror))
 
+    def name(self, key: tuple[int, int, int]) -> str:
+        """The id of the image."""
+        return self.source.item_id(key[1])
 
-class _ScoredSamples(Dataset[DenseSample]):
+
+class _ScoredSamples:
     """Maps an index to the whole image."""
 
     def __init__(self, source: DenseSource, transform: DenseTransform) -> None:
@@ -44,6 +47,10 @@ class _ScoredSamples(Dataset[DenseSample]):
 
     def __getitem__(self, index: int) -> DenseSample:
         return self.transform(self.source.item(index))
+
+    def name(self, index: int) -> str:
+        """The id of the image."""
+        return self.source.item_id(index)
 
 
 class DenseTrainingLoader:

@@ -16,6 +16,7 @@ from transformers.utils import cached_file
 
 from segtune.core.errors import CheckpointError, ConfigError
 from segtune.core.files import apply_umask
+from segtune.core.paths import expanded
 from segtune.models.dense.config import EMBEDDED, DenseModelConfig
 from segtune.models.dense.families import Arrangement, Family, family_of, require_fitting_size
 from segtune.models.dense.tiny import TINY
@@ -160,7 +161,7 @@ def require_encoder(config: DenseModelConfig) -> None:
 
 def _described(config: DenseModelConfig) -> tuple[str, Any, Family]:
     """The name of an encoder, its transformers config and its family, all checked."""
-    name = config.encoder if config.encoder in EMBEDDED else str(Path(config.encoder).expanduser())
+    name = config.encoder if config.encoder in EMBEDDED else str(expanded(config.encoder))
     own = _read_config(name)
     family = family_of(own, name)
     require_fitting_size(family, own, config.image_size, name)

@@ -1,0 +1,93 @@
+"""Two processes of which one is stopped or fails: both end in time, and one of them says why, once."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+from tests.e2e.commands import RUNS, finish, wait_for
+from tests.e2e.launch import launched, torchrun, two
+
+LASTING = {"train__epochs": 200, "eval__final": False, "train__validate_every": 200, "train__best": "loss"}
+FAILING = """
+import os, signal
+from pathlib import Path
+from segtune.cli.main import run
+from segtune.data import loader
+own = loader._TrainingSamples.__getitem__
+def sample(self, key):
+    if os.environ["RANK"] == "{rank}" and key[0] == 1:
+        {act}
+    return own(self, key)
+loader._TrainingSamples.__getitem__ = sample
+run()
+"""
+
+
+def _ranks(launcher: subprocess.Popen[str]) -> list[psutil.Process]:
+    """The processes that train, in the order of their ranks."""
+    found = [one for one in psutil.Process(launcher.pid).children() if "RANK" in one.environ()]
+    return sorted(found, key=lambda one: int(one.environ()["RANK"]))
+
+
+def _trains(run: Path) -> bool:
+    return (run / "metrics.jsonl").is_file() and (run / "metrics.jsonl").stat().st_size > 0
+
+
+@pytest.mark.parametrize("stopped", [1, pytest.param(0, marks=pytest.mark.slow)])
+def test_a_stopped_process_is_given_up(stopped: int, workplace: Path) -> None:
+    name = f"stopped-{stopped}"
+    settings = [*two(name, **LASTING), "run.ddp_timeout=5", "data.num_workers=1"]
+    process = launched(torchrun("-m", "segtune", *settings), workplace)
+    wait_for(lambda: _trains(workplace / RUNS / name), process)
+    ranks = _ranks(process)
+    family = [one for rank in ranks for one in (rank, *rank.children())]
+    ranks[stopped].suspend()
+    since = time.monotonic()
+    while ranks[1 - stopped].is_running() and ranks[1 - stopped].status() != psutil.STATUS_ZOMBIE:
+        assert time.monotonic() - since < 30
+        time.sleep(0.1)
+    ranks[stopped].kill()  # torchrun does so as well, after 30 seconds
+    done = finish(process)
+    assert done.code != 0
+    assert done.err.count(f"error: process {stopped} has given no sign of life for ") == 1
+    assert done.err.count("error: ") == 1
+    assert not psutil.wait_procs(family, timeout=10)[1]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("rank", "act", "code", "told"),
+    [
+        (1, "os.kill(os.getpid(), signal.SIGKILL)", 1, "error: process 1: process "),
+        (1, "raise ValueError('odd')", 3, "this sample cannot be prepared"),
+        (0, "raise ValueError('odd')", 3, "this sample cannot be prepared"),
+    ],
+)
+def test_a_data_worker_of_one_process_ends_both(
+    rank: int, act: str, code: int, told: str, workplace: Path, tmp_path: Path
+) -> None:
+    script, name = tmp_path / "failing.py", f"failing-{rank}-{code}"
+    script.write_text(FAILING.format(rank=rank, act=act))
+    process = launched(torchrun(str(script), *two(name, **LASTING), "data.num_workers=1"), workplace)
+    wait_for(lambda: _trains(workplace / RUNS / name), process)
+    since = time.monotonic()
+    done = finish(process)
+    assert time.monotonic() - since < 60
+    assert done.code != 0
+    assert done.err.count(told) == 1
+    assert done.err.count("error: ") == 1
+    assert f"exitcode  : {code} " in done.err
+    assert done.err.count("Traceback") == 1  # torchrun's own
+    assert not [one for one in psutil.process_iter() if _group(one) == process.pid]
+
+
+def _group(process: psutil.Process) -> int:
+    try:
+        return os.getpgid(process.pid)
+    except (OSError, psutil.Error):
+        return -1
