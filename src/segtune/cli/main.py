@@ -9,9 +9,10 @@ import os
 import sys
 import time
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 import segtune
 from segtune.cli import config, data, evaluate, predict, report, search, train
