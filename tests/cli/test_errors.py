@@ -197,7 +197,7 @@ def test_the_report_of_a_bug_never_fails_itself(
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     monkeypatch.setattr("sys.argv", ["segtune", "data", "check", argument])
     _fail_with(monkeypatch, error)
-    assert main(["data", "check", argument]) == 1
+    assert main(["data", "check", "photos"]) == 1
     assert capsys.readouterr().err.startswith(f"error: internal error: {type(error).__name__}: ")
     assert "Traceback" in next(tmp_path.glob("*.log")).read_text() or isinstance(error, Speechless)
 

@@ -16,6 +16,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from segtune.core.os_errors import text_of
+
 PACKAGES = (
     "segtune",
     "torch",
@@ -63,7 +65,7 @@ def command_prefix() -> str:
 
 def blames_torchvision(error: BaseException) -> bool:
     """Whether an error comes from a torchvision that is installed; without one, a message may still ask for it."""
-    return "torchvision" in str(error) and importlib.util.find_spec("torchvision") is not None
+    return "torchvision" in text_of(error) and importlib.util.find_spec("torchvision") is not None
 
 
 def describe() -> dict[str, Any]:

@@ -20,6 +20,7 @@ from typing import Protocol
 from torch.distributed import PrefixStore, TCPStore  # type: ignore[attr-defined]
 
 from segtune.core.log import get_logger
+from segtune.core.visible import visible
 
 USUAL_SECONDS = 600
 """Without a sign of life for so long a process is given up, where no configuration says otherwise."""
@@ -161,5 +162,5 @@ def _end(rank: int, seconds: float) -> None:
     """Tells it and ends this process at once: its main thread may wait in an operation that nothing interrupts."""
     if may_tell() is not False:
         sys.stdout.flush()
-        print(f"error: {silence(rank, seconds)}", file=sys.stderr, flush=True)
+        print(visible(f"error: {silence(rank, seconds)}"), file=sys.stderr, flush=True)
     os._exit(1)
