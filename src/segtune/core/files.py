@@ -10,6 +10,7 @@ import contextlib
 import json
 import math
 import os
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,7 @@ def write_bytes(path: Path | str, data: bytes) -> None:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    beside = temporary(path)
     try:
         with beside.open("wb") as file:
             file.write(data)
@@ -41,6 +42,59 @@ def write_bytes(path: Path | str, data: bytes) -> None:
             beside.unlink()
         raise
     sync_directory(path.parent)
+
+
+def temporary(path: Path) -> Path:
+    """The name beside `path` under which this process writes what will take its place."""
+    return path.with_name(f".{path.name}.{os.getpid()}.tmp")
+
+
+_TEMPORARY = re.compile(r"\..+\.(\d+)\.tmp")
+
+
+def remove_temporaries(folder: Path | str) -> None:
+    """Removes what killed processes left of `write_bytes` anywhere below a folder.
+
+    Files of processes that still run stay: somebody may be scoring the run. On a shared file system such a process may
+    run on another machine and then fails to rename its file; that is rare, told, and loses nothing.
+    """
+    for place, folders, names in os.walk(folder):
+        for name in (*folders, *names):  # a link to a folder is among the folders
+            found = _TEMPORARY.fullmatch(name)
+            if found is not None and not _runs(int(found[1])):
+                with contextlib.suppress(OSError):
+                    os.unlink(os.path.join(place, name))
+
+
+def _runs(process: int) -> bool:
+    """Whether another process of this number runs here; the caller itself is not in the middle of writing."""
+    if process == os.getpid():
+        return False
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except OSError:  # it runs and belongs to somebody else
+        return True
+    return True
+
+
+def share_by_umask(folder: Path | str) -> None:
+    """Gives the weights below a folder the mode that the umask gives every new file; safetensors writes them as 0600.
+
+    Args:
+        folder: Searched with its subfolders for `*.safetensors`.
+    """
+    folder = Path(folder)
+    probe = folder / f".mode.{os.getpid()}.tmp"  # the umask itself can only be read by changing it, for all threads
+    handle = os.open(probe, os.O_CREAT | os.O_WRONLY, 0o666)
+    try:
+        mode = os.fstat(handle).st_mode & 0o777
+    finally:
+        os.close(handle)
+        probe.unlink()
+    for path in folder.rglob("*.safetensors"):
+        path.chmod(mode)
 
 
 def write_text(path: Path | str, text: str) -> None:
@@ -65,11 +119,35 @@ def read_json(path: Path | str) -> Any:
         CheckpointError: It is missing, unreadable or not JSON.
     """
     try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
+        return parse_json(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
         raise CheckpointError("cannot be read", where=str(path), found=error.strerror or str(error)) from error
     except ValueError as error:
-        raise CheckpointError("not a JSON file", where=str(path), found=str(error)) from error
+        raise CheckpointError("not a JSON file", where=str(path), found=str(error)[:200]) from error
+
+
+def parse_json(text: str) -> Any:
+    """Parses JSON as RFC 8259 has it: no NaN, no infinity, and no key twice in one object.
+
+    Raises:
+        ValueError: It is something else, or nested too deeply to be read.
+    """
+    try:
+        return json.loads(text, object_pairs_hook=_without_twins, parse_constant=_refuse_constant)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+
+
+def _without_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    values = dict(pairs)
+    if len(values) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise ValueError(f"the key {next(name for name in names if names.count(name) > 1)!r} stands twice")
+    return values
+
+
+def _refuse_constant(name: str) -> Any:
+    raise ValueError(f"{name} is no JSON number")
 
 
 def append_jsonl(path: Path | str, row: Mapping[str, Any]) -> None:
@@ -112,7 +190,7 @@ def read_jsonl(path: Path | str) -> list[dict[str, Any]]:
     rows = []
     for number, line in enumerate(text.split("\n")[:-1], start=1):
         try:
-            rows.append(json.loads(line))
+            rows.append(parse_json(line))
         except ValueError as error:
             raise CheckpointError("not a row of JSON", where=f"{path}, line {number}", found=line[:80]) from error
     return rows

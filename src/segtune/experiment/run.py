@@ -6,6 +6,7 @@ Read `train` from top to bottom to see how the parts meet; `resume` is the same 
 from __future__ import annotations
 
 import shutil
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,24 +17,24 @@ from segtune.config import AnyConfig, DenseExperimentConfig, validate_run
 from segtune.core import rundir as names
 from segtune.core.config import dump_yaml
 from segtune.core.environment import describe
+from segtune.core.errors import CheckpointError
+from segtune.core.files import remove_temporaries
 from segtune.core.rundir import RunDir, default_name
 from segtune.core.yaml_files import load_mapping
 from segtune.engine import processes
-from segtune.engine.checkpoint import (
-    Checkpoint,
-    clean_leftovers,
-    load_averages,
-    load_training,
-    load_weights,
-    open_checkpoint,
-)
+from segtune.engine.checkpoint import Checkpoint, load_averages, load_training, load_weights, open_checkpoint
+from segtune.engine.checkpoint_files import OPTIMIZER, STATE
+from segtune.engine.checkpoint_store import CheckpointStore, clean_leftovers, open_newest, resumable
 from segtune.engine.ema import Ema
-from segtune.engine.loop import Trainer
+from segtune.engine.endings import interrupted
+from segtune.engine.interrupts import Interrupts
+from segtune.engine.loop import Trainer, windows_per_epoch
 from segtune.engine.machine import prepare_allocator, prepare_machine, require_one_model
 from segtune.engine.optim import build_optimizer, load_optimizer_state, rate_shares
 from segtune.engine.processes import from_first, is_first
 from segtune.engine.stages import Stage, plan
 from segtune.engine.state import History, Settings, TrainerState
+from segtune.engine.state_file import require_consistent, require_same_model, state_from
 from segtune.experiment import dense, reasoning
 from segtune.experiment.session import Session, say
 from segtune.models.trainable import render_table, table, table_dict
@@ -88,18 +89,19 @@ def resume(path: str | Path) -> RunDir:
     processes.join()
     with from_first(lambda: RunDir.open(path).lock()) as run:
         config = validate_run(load_mapping(run.config), where=str(run.config))
-        last = run.checkpoint("last")
-        from_first(lambda: clean_leftovers(last.parent))  # a process killed between two renames had moved it aside
+        from_first(lambda: _clean(run))
         # with more than one epoch behind it somebody has removed `last`: that is refused below, not begun again
-        if not last.exists() and len(History.until(run, config.train.epochs).train) <= 1:
+        if not resumable(run.checkpoints) and len(History.until(run, config.train.epochs).train) <= 1:
             say(f"resuming {run.path} from the beginning: it had been stopped before its first checkpoint")
             _prepare(config)
             run.write_jsonl(names.METRICS, [])
             _from_the_start(_open(config, run, _kind(config).read_data(config)))
             return run
-        checkpoint = open_checkpoint(last)
+        checkpoint, passed_over = from_first(lambda: open_newest(run.checkpoints))
         optimizer_tensors, saved = load_training(checkpoint)
-        state = TrainerState.from_dict(saved)
+        state = state_from(saved, str(checkpoint.path / STATE))
+        for damage in passed_over:
+            say(f"warning: {damage}; going on from step {state.step} in {checkpoint.path}")
         if state.is_over(config.train) and (run.path / names.CARD).is_file():
             say(f"{run.path} is complete: {state.epoch} of {config.train.epochs} epochs; nothing is left to do")
             return run
@@ -108,14 +110,51 @@ def resume(path: str | Path) -> RunDir:
         kind = _kind(config)
         data = kind.read_data(config)
         from_first(lambda: kind.require_unchanged(run, data))
-        session = _open(config, run, data)
+        session = _open(config, run, data, checkpoint)
+        _require_own(session, state, checkpoint)
         load_weights(checkpoint, session.model, session.fingerprint, session.trained)
+        from_first(lambda: CheckpointStore(run.checkpoints, config.train.save_total_limit).restore(checkpoint))
         history = History.until(run, state.epoch)
-        run.write_jsonl(names.METRICS, [r for r in run.read_jsonl(names.METRICS) if r["step"] <= state.step])
+        run.write_jsonl(names.METRICS, _until(run, state.step))
         say(f"resuming {run.path} after epoch {state.epoch} of {config.train.epochs}, step {state.step}")
-        _fit(session, state, history, optimizer_tensors, checkpoint)
-        _finish(session)
+        with _interrupts() as interrupts:
+            _fit(session, state, history, interrupts, optimizer_tensors, checkpoint)
+            _finish(session, state, interrupts)
     return run
+
+
+def _clean(run: RunDir) -> None:
+    """Removes what a killed process has left half-written, and puts back what it had moved aside."""
+    clean_leftovers(run.checkpoints)
+    remove_temporaries(run.path)
+
+
+def _until(run: RunDir, step: int) -> list[dict[str, Any]]:
+    """The rows of the metrics up to a step; those after it are written again."""
+    rows = run.read_jsonl(names.METRICS)
+    for number, row in enumerate(rows, start=1):
+        if not isinstance(row, dict) or type(row.get("step")) is not int:
+            raise CheckpointError(
+                "this row has no step", where=f"{run.path / names.METRICS}, line {number}", found=str(row)[:80],
+                fix="remove the line",
+            )  # fmt: skip
+    return [row for row in rows if row["step"] <= step]
+
+
+def _require_own(session: Session, state: TrainerState, checkpoint: Checkpoint) -> None:
+    """Raises `CheckpointError` where a checkpoint says what cannot be of this run."""
+    train = session.config.train
+    windows = windows_per_epoch(session.training, train)
+    require_same_model(checkpoint.about, session.about, str(checkpoint.path))
+    require_consistent(
+        state, train, plan(train, session.config.optim), windows, session.accelerator.scaler is not None,
+        session.task, str(checkpoint.path / STATE),
+    )  # fmt: skip
+
+
+def _interrupts() -> Interrupts:
+    """Signals, noted during the whole run."""
+    return Interrupts(quiet=not is_first(), launched=processes.world() > 1)
 
 
 def _kind(config: AnyConfig) -> Any:
@@ -132,9 +171,9 @@ def _prepare(config: AnyConfig) -> None:
 
 
 @processes.together()
-def _open(config: AnyConfig, run: RunDir, data: Any) -> Session:
+def _open(config: AnyConfig, run: RunDir, data: Any, resumed: Checkpoint | None = None) -> Session:
     """Builds the model, and writes down and shows what will happen before anything does."""
-    session = _kind(config).open_session(config, run, data)
+    session = _kind(config).open_session(config, run, data, resumed)
     stages = plan(config.train, config.optim)
     for stage in stages:  # for its refusals: a stage that cannot be is told before the first one begins
         session.enter_stage(stage)
@@ -151,16 +190,20 @@ def _open(config: AnyConfig, run: RunDir, data: Any) -> Session:
 
 def _from_the_start(session: Session) -> None:
     """Everything that a run does once it stands: scores before, training, scores after."""
-    if session.config.eval.before and session.validation is not None:
-        session.score(session.run.path / BEFORE, 0)
-    _fit(session, TrainerState(), History())
-    _finish(session)
+    state = TrainerState()
+    with _interrupts() as interrupts:
+        if session.config.eval.before and session.validation is not None:
+            with interrupts.at_once(partial(interrupted, session.run, state)):
+                session.score(session.run.path / BEFORE, 0)
+        _fit(session, state, History(), interrupts)
+        _finish(session, state, interrupts)
 
 
 def _fit(
     session: Session,
     state: TrainerState,
     history: History,
+    interrupts: Interrupts,
     optimizer_tensors: dict[str, torch.Tensor] | None = None,
     checkpoint: Checkpoint | None = None,
 ) -> None:
@@ -175,14 +218,15 @@ def _fit(
         optimizer = build_optimizer(session.model, stage.optim, session.components)
         ema = Ema(session.model, config.train.ema) if config.train.ema else None
         if checkpoint is not None and optimizer_tensors is not None and stage.index == begun:
-            load_optimizer_state(session.model, optimizer, optimizer_tensors, str(checkpoint.path))
+            where = str(checkpoint.path / OPTIMIZER)
+            load_optimizer_state(session.model, optimizer, optimizer_tensors, where, steps=state.stage_step)
             if ema is not None:
                 ema.load(load_averages(checkpoint), str(checkpoint.path))
         prepared = session.accelerator.prepare_optimizer(optimizer, device_placement=False)  # fp16: with its scaler
         settings = Settings(config.train, config.run.seed, session.trained)
         Trainer(
             session.model, prepared, session.training, session.validation, session.task, session.run, settings, stage,
-            session.accelerator, session.about, state=state, history=history, ema=ema,
+            session.accelerator, session.about, state=state, history=history, ema=ema, interrupts=interrupts,
         ).fit()  # fmt: skip
 
 
@@ -198,8 +242,13 @@ def _enter(session: Session, stage: Stage, count: int) -> None:
     say(render_table(rows))
 
 
-def _finish(session: Session) -> None:
-    """Scores the best checkpoint, writes figure, report and card, exports."""
+def _finish(session: Session, state: TrainerState, interrupts: Interrupts) -> None:
+    """Scores the best checkpoint, writes figure, report and card, exports; a resume does all of it again."""
+    with interrupts.at_once(partial(interrupted, session.run, state)):
+        _complete(session)
+
+
+def _complete(session: Session) -> None:
     config, run = session.config, session.run
     processes.gather(None)  # until the first one has saved it
     checkpoint = open_checkpoint(run.checkpoint("best"))

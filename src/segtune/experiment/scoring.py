@@ -18,14 +18,15 @@ from segtune.data.dense.prepare import PreparedDense, prepare_dense
 from segtune.data.prepare import prepare
 from segtune.data.spec import DataSpec, is_absent
 from segtune.engine import processes
-from segtune.engine.checkpoint import MANIFEST
+from segtune.engine.checkpoint_files import MANIFEST
+from segtune.engine.checkpoint_names import find_checkpoint
 from segtune.engine.config import EvalConfig
 from segtune.engine.dense_config import DenseEvalConfig
 from segtune.engine.dense_loading import is_dense, load_dense_model
 from segtune.engine.dense_scoring import score_dense
 from segtune.engine.evaluator import score_baselines
 from segtune.engine.inference import MODES, Mode
-from segtune.engine.loading import find_checkpoint, load, usual_device
+from segtune.engine.loading import load, usual_device
 from segtune.engine.processes import from_first, is_first
 from segtune.engine.scoring import place_of_scores, require_present, score
 
