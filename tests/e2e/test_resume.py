@@ -153,7 +153,9 @@ def test_training_goes_on_from_the_checkpoint_before_a_damaged_one(
     _damage(run / "checkpoints/step-00000012/optimizer.safetensors")
     assert main(["train", "--resume", str(run)]) == 0
     told = capfd.readouterr().out
-    assert "step-00000012/optimizer.safetensors: this checkpoint is damaged (other content); going on from step 8" in told
+    assert (
+        "step-00000012/optimizer.safetensors: this checkpoint is damaged (other content); going on from step 8" in told
+    )
     assert_same_run(run, trained.run)
 
 
@@ -171,9 +173,7 @@ def test_no_whole_checkpoint_is_told_with_what_is_left(
     assert "RUN@last" not in told
 
 
-def test_a_run_of_an_older_version_goes_on(
-    trained: Trained, tmp_path: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_a_run_of_an_older_version_goes_on(trained: Trained, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     """Its checkpoints are folders under the names themselves."""
     run = _copy(trained, tmp_path, "step-*", "README.md")
     for place in (run / "checkpoints").iterdir():

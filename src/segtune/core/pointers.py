@@ -70,4 +70,4 @@ def _written(place: Path) -> str | None:
         name = place.read_text(encoding="utf-8").removesuffix("\n")
     except (OSError, ValueError):
         return None
-    return name if name and Path(name).name == name else None
+    return name if name.isprintable() and name and Path(name).name == name else None

@@ -67,8 +67,8 @@ def require_adapter_config(path: Path, adapted: nn.Module) -> None:
         wrong += [f"unknown key {name}" for name in saved.keys() - own.keys()]
     if wrong:
         raise CheckpointError(
-            "this checkpoint describes other adapters than the model has", where=where,
-            found="; ".join(sorted(wrong)[:4]), fix="it was changed; use another checkpoint",
+            "the saved adapters do not fit this model", where=where,
+            found="; ".join(sorted(wrong)[:4]),
         )  # fmt: skip
 
 
