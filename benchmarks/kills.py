@@ -227,13 +227,13 @@ def _scores(path: Path) -> Any:
     return {key: value for key, value in read_json(path).items() if key != "inference"}
 
 
-def killed(kind: str, root: Path, after: float, pause: float) -> tuple[Path, str]:
+def killed(kind: str, root: Path, after: float | None, pause: float) -> tuple[Path, str]:
     """Trains in a process of its own that is killed.
 
     Args:
         kind: Of the run.
         root: The folder for its directory.
-        after: Seconds from the beginning to SIGKILL.
+        after: Seconds from the beginning to SIGKILL; None waits for the first validation.
         pause: Seconds that every validation lasts longer.
 
     Returns:
@@ -251,14 +251,24 @@ def killed(kind: str, root: Path, after: float, pause: float) -> tuple[Path, str
         with contextlib.suppress(BaseException), quick():
             experiment.train(configuration(kind, root))
         os._exit(0)
-    time.sleep(after)
-    os.kill(process, signal.SIGKILL)
-    os.waitpid(process, 0)
     place = root / NAME
-    last = place / "checkpoints" / "last"
-    validating = last.is_symlink() and "unvalidated" in os.readlink(last)
+    started = time.monotonic()
+    ended = False
+    while not ended and (not _validates(place) if after is None else time.monotonic() - started < after):
+        time.sleep(0.01)
+        ended = os.waitpid(process, os.WNOHANG)[0] == process
+    after = time.monotonic() - started
+    if not ended:
+        os.kill(process, signal.SIGKILL)
+        os.waitpid(process, 0)
+    validating = _validates(place)
     moment = "in a validation" if validating else "complete" if (place / "README.md").is_file() else "elsewhere"
     return place, f"{after:.2f} s, {moment}"
+
+
+def _validates(place: Path) -> bool:
+    last = place / "checkpoints" / "last"
+    return last.is_symlink() and "unvalidated" in os.readlink(last)
 
 
 def seconds_of(train: Callable[[], object]) -> float:

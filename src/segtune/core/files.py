@@ -79,21 +79,20 @@ def _runs(process: int) -> bool:
     return True
 
 
-def share_by_umask(folder: Path | str) -> None:
-    """Gives the weights below a folder the mode that the umask gives every new file; safetensors writes them as 0600.
+def share_by_umask(*folders: Path) -> None:
+    """Gives the weights in folders the mode that the umask gives every new file; safetensors writes them as 0600.
 
     Args:
-        folder: Searched with its subfolders for `*.safetensors`.
+        folders: Their `*.safetensors`, not those of folders below, which may be anybody's.
     """
-    folder = Path(folder)
-    probe = folder / f".mode.{os.getpid()}.tmp"  # the umask itself can only be read by changing it, for all threads
+    probe = folders[0] / f".mode.{os.getpid()}.tmp"  # the umask itself can only be read by changing it, for all threads
     handle = os.open(probe, os.O_CREAT | os.O_WRONLY, 0o666)
     try:
         mode = os.fstat(handle).st_mode & 0o777
     finally:
         os.close(handle)
         probe.unlink()
-    for path in folder.rglob("*.safetensors"):
+    for path in (path for folder in folders for path in folder.glob("*.safetensors")):
         path.chmod(mode)
 
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from transformers import LlavaForConditionalGeneration, SamModel
 
 from segtune.core.errors import CheckpointError, ConfigError
-from segtune.core.files import write_json
+from segtune.core.files import share_by_umask, write_json
 from segtune.core.input_spec import ConversationConfig
 from segtune.data.conversation import Conversation
 from segtune.data.sources.synthetic.corpus import training_texts
@@ -267,6 +267,7 @@ def export_base(loaded: Loaded, directory: Path) -> None:
     sam.save_pretrained(directory / "mask_model")
     loaded.parts.sam_processor.save_pretrained(directory / "mask_model")
     save_file(bridge_state(loaded.model), directory / "segmentation.safetensors")
+    share_by_umask(directory, directory / "vlm", directory / "mask_model")
     write_json(
         directory / ASSEMBLED,
         {

@@ -15,6 +15,7 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_BACKBONE_MAPPING
 from transformers.utils import cached_file
 
 from segtune.core.errors import CheckpointError, ConfigError
+from segtune.core.files import share_by_umask
 from segtune.models.dense.config import EMBEDDED, DenseModelConfig
 from segtune.models.dense.families import Arrangement, family_of, require_fitting_size
 from segtune.models.dense.tiny import TINY
@@ -117,6 +118,7 @@ class Encoder(nn.Module):
         """
         hide_loading_bars()
         self.backbone.save_pretrained(directory)
+        share_by_umask(directory)
         document = {"image_mean": list(self.mean), "image_std": list(self.std)}
         (directory / _PREPROCESSOR).write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
 

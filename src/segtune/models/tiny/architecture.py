@@ -30,6 +30,7 @@ from transformers import (
     SamVisionConfig,
 )
 
+from segtune.core.files import share_by_umask
 from segtune.core.input_spec import SEG_TOKEN, ConversationConfig
 from segtune.models.chat import LLAVA_15_TEMPLATE
 from segtune.models.mask_decoder import reset_for_training
@@ -114,6 +115,7 @@ def write_tiny_base(
     """
     write_tiny(directory, texts, seed)
     save_file({}, directory / "segmentation.safetensors")
+    share_by_umask(directory, directory / "vlm", directory / "mask_model")
     about = {"format": 1, "conversation": wording.model_dump(mode="json"), "seg_hidden": seg_hidden}
     (directory / "segtune.json").write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
 
