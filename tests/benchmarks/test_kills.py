@@ -50,7 +50,7 @@ def _there(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
-    ("moment", "which", "went_on"), [("os.rename .last.", 3, "resumed"), ("open optimizer.safetensors", 0, "anew")]
+    ("moment", "which", "went_on"), [("os.rename .last.", 3, "resumed"), ("open trainer_state.json", 0, "anew")]
 )
 def test_killed_before_a_file_event(moment: str, which: int, went_on: str, bench: ModuleType, place: Path) -> None:
     lines = [line.split("\t") for line in (place / "moments").read_text().splitlines()]

@@ -183,15 +183,16 @@ def read_jsonl(path: Path | str) -> list[dict[str, Any]]:
         CheckpointError: It is missing or unreadable, or a whole row is not JSON; the message has the line.
     """
     try:
-        text = Path(path).read_text(encoding="utf-8", errors="replace")
+        content = Path(path).read_bytes()
     except OSError as error:
         raise CheckpointError("cannot be read", where=str(path), found=error.strerror or str(error)) from error
     rows = []
-    for number, line in enumerate(text.split("\n")[:-1], start=1):
+    for number, line in enumerate(content.split(b"\n")[:-1], start=1):
         try:
-            rows.append(parse_json(line))
+            rows.append(parse_json(line.decode("utf-8")))
         except ValueError as error:
-            raise CheckpointError("not a row of JSON", where=f"{path}, line {number}", found=line[:80]) from error
+            found = line[:80].decode("utf-8", "replace")
+            raise CheckpointError("not a row of JSON", where=f"{path}, line {number}", found=found) from error
     return rows
 
 

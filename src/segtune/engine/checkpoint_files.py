@@ -79,6 +79,8 @@ class About(Strict):
         metrics: History values of its epoch.
         names: Other checkpoints of the run by name, as they were when this one was written; only where training may
             continue from it.
+        config: The settings of the run.
+        data: A digest of each split that it is trained and validated on.
         base: What the model starts from, as its configuration names it.
         fingerprint: Digest of what is not in the checkpoint.
         model: The model's configuration.
@@ -95,6 +97,8 @@ class About(Strict):
     step: Count = 0
     metrics: dict[str, bool | int | Finite | None] = {}
     names: dict[_Name, _Directory] | None = None
+    config: dict[str, Any] | None = None
+    data: dict[str, str] | None = None
     base: str | None = None
     fingerprint: str | None = None
     model: dict[str, Any] | None = None

@@ -160,6 +160,9 @@ def _of_tracker(state: TrainerState, task: Task) -> list[str]:
     return [] if made.steps <= state.window else [f"tracker counts {made.steps} steps of {state.window}"]
 
 
+_OF_THE_MODEL = ("task", "model", "conversation", "classes", "encoder", "blocks")
+"""What a run's checkpoints say of their model; the fingerprint is compared when the weights are loaded."""
+
 _PATHS = ("base", "vlm", "mask_model", "encoder", "start")
 """Settings that say where something lies, which may have moved; the fingerprint tells whether it is the same."""
 
@@ -178,8 +181,8 @@ def require_same_model(about: Mapping[str, Any], own: Mapping[str, Any], where: 
     wrong = []
     for key, value in jsonable(own).items():
         saved = about.get(key)
-        if saved is None or key in ("base", "fingerprint"):
-            continue  # an older version did not write it; the fingerprint is compared with the weights
+        if saved is None or key not in _OF_THE_MODEL:
+            continue  # an older version did not write it
         if key == "model":
             wrong += [
                 f"model.{name}" for name in value.keys() & saved.keys() - set(_PATHS) if value[name] != saved[name]

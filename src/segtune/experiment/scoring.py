@@ -10,6 +10,7 @@ from segtune.config import DenseExperimentConfig, validate_run
 from segtune.core import rundir as names
 from segtune.core.errors import ConfigError, SegtuneError
 from segtune.core.log import get_logger
+from segtune.core.pointers import resolve
 from segtune.core.records import Source
 from segtune.core.yaml_files import load_mapping
 from segtune.data.config import DataConfig
@@ -127,8 +128,8 @@ def _refuse_views(inference: DenseEvalConfig | None, model: str) -> None:
 def _dense_data(model: str) -> DenseDataConfig | None:
     """The data settings of a run, which say what its classes are made of; None where the model is of no run."""
     place = Path(model.partition("@")[0])
-    if not (place / names.CONFIG).is_file() and (place / MANIFEST).is_file():
-        place = place.resolve().parent.parent  # a checkpoint that lies in its run
+    if not (place / names.CONFIG).is_file() and ((inside := resolve(place)) / MANIFEST).is_file():
+        place = inside.resolve().parent.parent  # a checkpoint that lies in its run
     place /= names.CONFIG
     if not place.is_file():
         return None
