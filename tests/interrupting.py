@@ -19,15 +19,16 @@ TIMES = frozenset({"iter_per_sec", "avg_iter_time", "epoch_time", "peak_memory_g
 
 
 def interrupted(monkeypatch: pytest.MonkeyPatch, config: AnyConfig, *, after: int) -> Path:
-    """A run that gets SIGTERM during a step, and is resumed in its directory by the caller."""
+    """A run that gets SIGTERM at the end of a step, and is resumed in its directory by the caller."""
     own, made = loop.train_step, 0
 
     def step(*arguments, **named):
         nonlocal made
         made += 1
+        report = own(*arguments, **named)
         if made == after:
             os.kill(os.getpid(), signal.SIGTERM)
-        return own(*arguments, **named)
+        return report
 
     with monkeypatch.context() as patch:
         patch.setattr(loop, "train_step", step)
@@ -40,3 +41,8 @@ def history_without_times(run: Path) -> dict:
     """`training_history.json` without times."""
     rows = read_json(run / "training_history.json")
     return {part: [{k: v for k, v in row.items() if k not in TIMES} for row in rows[part]] for part in ("train", "val")}
+
+
+def checkpoint_names(run: Path) -> list[str]:
+    """The names of a run's checkpoints, without the directories that they point to."""
+    return sorted(path.name for path in (run / "checkpoints").iterdir() if not path.name.startswith("step-"))

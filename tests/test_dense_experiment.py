@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import signal
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ import torch
 from PIL import Image
 from safetensors.numpy import load_file
 from tests.float64 import TOLERANCE, use_float64
-from tests.interrupting import history_without_times, interrupted
+from tests.interrupting import checkpoint_names, history_without_times, interrupted
 from tests.photos import CLASSES, SIZE, write_photos
 
 import segtune
@@ -79,8 +80,8 @@ def _weights(run: Path, name: str, file: str = TENSORS) -> dict[str, np.ndarray]
 
 def assert_same_run(run: Path, other: Path) -> None:
     """Bit-equal checkpoints, optimiser and averages, equal rows, and states that would go on alike."""
-    names = sorted(path.name for path in (other / "checkpoints").iterdir())
-    assert names == sorted(path.name for path in (run / "checkpoints").iterdir())
+    names = checkpoint_names(other)
+    assert names == checkpoint_names(run)
     for name in names:
         files = sorted(path.name for path in (other / "checkpoints" / name).glob("*.safetensors"))
         for file in files:
@@ -350,7 +351,7 @@ def watched(place: Path) -> Path:
 def test_early_stopping_ends_a_stage_and_the_next_one_begins(watched: Path) -> None:
     rows = history_without_times(watched)["train"]
     assert [row["stage"] for row in rows] == [1, 2, 2, 2, 3, 3]
-    kept = sorted(path.name for path in (watched / "checkpoints").iterdir())
+    kept = checkpoint_names(watched)
     assert kept == [
         "best", "epoch-0005", "epoch-0006", "last", "stage-1-best", "stage-2-best", "stage-3-best",
     ]  # fmt: skip
@@ -384,24 +385,35 @@ def test_resumed_is_uninterrupted_whatever_has_a_state(after: int, watched: Path
     assert_same_run(run, watched)
 
 
-def test_stopped_twice_and_between_two_stages(watched: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A signal during the validation that ends the first stage, then one in the second."""
-    own = loop.Trainer._validate
+def test_stopped_in_a_validation_and_between_two_stages(watched: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A signal during the validation that ends the first stage, then one after it, when the second has not begun."""
+    own, written = loop.Trainer._validate, loop.Trainer._write_history
+    name = "twice"
 
     def validate(trainer: loop.Trainer) -> dict:
+        values = own(trainer)
         os.kill(os.getpid(), signal.SIGTERM)
-        return own(trainer)
+        raise AssertionError(f"it goes on after the signal: {values}")
 
-    with monkeypatch.context() as patch:
-        patch.setattr(loop.Trainer, "_validate", validate)
-        with pytest.raises(Interrupted):
-            experiment.train(config("twice", *WATCHING))
-        state = read_json(Path("runs/twice/checkpoints/last/trainer_state.json"))
-        assert (state["stage"], state["stage_step"], state["epoch"]) == (1, 0, 1)
-        with pytest.raises(Interrupted):
-            experiment.resume("runs/twice")
-    experiment.resume("runs/twice")
-    assert_same_run(Path("runs/twice"), watched)
+    def write(trainer: loop.Trainer) -> None:
+        written(trainer)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    def stopped(part: str, instead: Callable, run: Callable[[], object]) -> tuple[int, int, int, int]:
+        with monkeypatch.context() as patch:
+            patch.setattr(loop.Trainer, part, instead)
+            with pytest.raises(Interrupted) as caught:
+                run()
+        assert caught.value.exit_code == 143
+        state = read_json(Path(f"runs/{name}/checkpoints/last/trainer_state.json"))
+        return state["stage"], state["stage_step"], state["epoch"], state["window"]
+
+    assert stopped("_validate", validate, lambda: experiment.train(config(name, *WATCHING))) == (0, STEPS, 0, STEPS)
+    assert checkpoint_names(Path("runs", name)) == ["last"]
+    assert stopped("_write_history", write, lambda: experiment.resume(f"runs/{name}")) == (1, 0, 1, 0)
+    assert stopped("_write_history", write, lambda: experiment.resume(f"runs/{name}")) == (1, STEPS, 2, 0)
+    experiment.resume(f"runs/{name}")
+    assert_same_run(Path("runs", name), watched)
 
 
 DRAWING = {

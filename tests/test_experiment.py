@@ -13,7 +13,7 @@ import pytest
 import torch
 from safetensors.numpy import load_file
 from tests.factory import tiny_base
-from tests.interrupting import history_without_times, interrupted
+from tests.interrupting import checkpoint_names, history_without_times, interrupted
 from tests.models.hub_layout import write_llava, write_sam
 
 from segtune import experiment
@@ -74,8 +74,8 @@ def test_resumed_is_uninterrupted_whatever_has_a_state(after: int, watched: Path
     run = interrupted(monkeypatch, config(f"stopped-{after}", *WATCHING), after=after)
     assert read_json(run / "checkpoints/last/trainer_state.json")["step"] == after
     experiment.resume(run)
-    names = sorted(path.name for path in (watched / "checkpoints").iterdir())
-    assert names == sorted(path.name for path in (run / "checkpoints").iterdir())
+    names = checkpoint_names(watched)
+    assert names == checkpoint_names(run)
     for name in names:
         extra = ("optimizer.safetensors", "ema.safetensors") if name == "last" else ()
         for file in (*TENSORS, *extra):
@@ -155,8 +155,8 @@ def test_each_stage_has_its_own_rate_and_schedule(staged: Path) -> None:
 def test_a_staged_run_that_was_stopped_ends_as_one_that_was_not(after: int, staged: Path, monkeypatch) -> None:
     run = interrupted(monkeypatch, config(f"staged-{after}", *STAGES), after=after)
     experiment.resume(run)
-    names = sorted(path.name for path in (staged / "checkpoints").iterdir())
-    assert names == sorted(path.name for path in (run / "checkpoints").iterdir())
+    names = checkpoint_names(staged)
+    assert names == checkpoint_names(run)
     for name in names:
         for file in TENSORS:
             ours, theirs = (load_file(place / "checkpoints" / name / file) for place in (run, staged))
@@ -265,7 +265,7 @@ def test_a_run_that_stopped_early_is_complete(watched: Path, capsys: pytest.Capt
 
 def test_the_newest_epochs_are_kept_besides_last_and_best(watched: Path) -> None:
     epochs = len(read_json(watched / "training_history.json")["train"])
-    kept = sorted(path.name for path in (watched / "checkpoints").iterdir())
+    kept = checkpoint_names(watched)
     assert kept == ["best", f"epoch-{epochs - 1:04}", f"epoch-{epochs:04}", "last"]
     about = open_checkpoint(watched / "checkpoints" / kept[2]).about
     assert (about["epoch"], about["step"]) == (epochs, 2 * epochs)
@@ -313,7 +313,7 @@ def test_a_run_is_scored_and_asked_with_the_length_of_answer_that_it_was_trained
 def test_without_averages_nothing_of_them_is_there() -> None:
     run = experiment.train(config("plain", "train.epochs=1", "optim.schedule=exponential"))
     assert not (run.path / "checkpoints/last/ema.safetensors").exists()
-    assert sorted(path.name for path in (run.path / "checkpoints").iterdir()) == ["best", "last"]
+    assert checkpoint_names(run.path) == ["best", "last"]
 
 
 def test_workers_prepare_what_is_validated_and_scored_too(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import errno
 import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -112,3 +114,35 @@ def test_what_fails_while_writing_names_the_file(
     with pytest.raises(OSError, match="Input/output") as caught:
         write(tmp_path / "a.json")
     assert caught.value.filename == str(tmp_path / "a.json")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b'{"a": 1, "a": 2}', b'{"a": {"b": 1, "b": 1}}', b'{"a": NaN}', b"[Infinity]", b"-Infinity", b"[" * 100_000,
+        b"9" * 5000, b'"\xff"', b"\xef\xbb\xbf{}", b"", b"{'a': 1}", b'{"a": 1} x', b'{"a": 01}',
+    ],
+    ids=range(13),
+)  # fmt: skip
+def test_what_is_no_json_is_one_message(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_bytes(content)
+    with pytest.raises(CheckpointError, match=r"a\.json: not a JSON file") as caught:
+        files.read_json(tmp_path / "a.json")
+    assert len(str(caught.value)) < 1000
+    (tmp_path / "a.jsonl").write_bytes(content + b"\n")
+    with pytest.raises(CheckpointError, match="line 1"):
+        files.read_jsonl(tmp_path / "a.jsonl")
+
+
+def test_temporaries_of_processes_that_are_gone_are_removed(tmp_path: Path) -> None:
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    (tmp_path / "below").mkdir()
+    gone = [f".a.json.{ended.pid}.tmp", f"below/.b.{ended.pid}.tmp", f".c.{10**30}.tmp"]
+    kept = [f".a.json.{os.getppid()}.tmp", "a.5.tmp", ".hidden", ".a.x.tmp"]
+    for name in (*gone, *kept):
+        (tmp_path / name).write_text("")
+    (tmp_path / f".last.{ended.pid}.tmp").symlink_to("below")
+    files.remove_temporaries(tmp_path)
+    assert sorted(os.listdir(tmp_path)) == sorted([*kept, "below"])
+    assert os.listdir(tmp_path / "below") == []

@@ -36,6 +36,18 @@ def test_a_run_is_never_overwritten(tmp_path: Path) -> None:
     assert run.config.read_text() == "a: 1\n"
 
 
+def test_a_name_that_a_killed_start_has_left_is_free(tmp_path: Path) -> None:
+    """Killed before its configuration was written, a run can be neither resumed nor, so far, begun again."""
+    RunDir.create(tmp_path, "first").release()
+    (tmp_path / "first" / "base").mkdir()
+    (tmp_path / "first" / ".config.yaml.12.tmp").write_text("half")
+    with RunDir.create(tmp_path, "first") as run, pytest.raises(ConfigError, match="another process is writing"):
+        RunDir.create(tmp_path, run.name)
+    (tmp_path / "first" / "photo.jpg").write_text("")
+    with pytest.raises(ConfigError, match="exists already"):
+        RunDir.create(tmp_path, "first")
+
+
 @pytest.mark.parametrize("name", ["", ".", "..", "../x", "a/b", "a\nb", ".hidden", "x" * 300])
 def test_names_stay_below_the_root(tmp_path: Path, name: str) -> None:
     with pytest.raises(ConfigError, match=r"run\.name"):

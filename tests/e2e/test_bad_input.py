@@ -17,6 +17,7 @@ import yaml
 from PIL import Image
 from tests.e2e.commands import RUNS, SCENES, training
 from tests.e2e.conftest import Trained
+from tests.interrupting import checkpoint_names
 
 from segtune.cli.main import main
 from segtune.core.files import read_json
@@ -101,7 +102,8 @@ def test_resuming_what_is_no_run(tmp_path: Path, trained: Trained, fails: Fails)
 @pytest.mark.parametrize("command", ["evaluate", "predict", "resume"])
 @pytest.mark.parametrize("damage", ["bytes", "missing", "manifest", "unsealed"])
 def test_a_damaged_checkpoint(damage: str, command: str, trained: Trained, tmp_path: Path, fails: Fails) -> None:
-    run = shutil.copytree(trained.run, tmp_path / "run", ignore=shutil.ignore_patterns("README.md"))
+    left_out = shutil.ignore_patterns("README.md", "step-*")  # of the checkpoints a copy of each, under its name
+    run = shutil.copytree(trained.run, tmp_path / "run", ignore=left_out)
     place = run / "checkpoints" / "last"
     file = place / "trained.safetensors"
     if damage == "bytes":
@@ -122,7 +124,11 @@ def test_a_damaged_checkpoint(damage: str, command: str, trained: Trained, tmp_p
     message = fails(3, arguments)
     if damage != "unsealed":
         assert "this checkpoint is damaged" in message
-        assert "use another checkpoint of the run (RUN@last or RUN@best)" in message
+    if command == "resume":
+        assert "no other checkpoint of this run can be resumed" in message
+        assert "from the weights of RUN@best" in message
+    elif damage != "unsealed":
+        assert "use another checkpoint of the run (RUN@best), or copy it again" in message
 
 
 def test_a_checkpoint_of_another_base(trained: Trained, tmp_path: Path, workplace: Path, fails: Fails) -> None:
@@ -349,7 +355,7 @@ def _full(*arguments: object, **more: object) -> None:
 
 
 def test_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fails: Fails) -> None:
-    from segtune.engine import checkpoint
+    from segtune.engine import checkpoint_files as checkpoint
 
     really_save, saved = checkpoint.save_file, []
 
@@ -361,7 +367,7 @@ def test_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fails: Fai
     settings = training("full", run__root=tmp_path, eval__before=False, train__best="loss")
     fails(1, settings, "the disk is full", "fix: free some space", "segtune train --resume RUN")
     run = tmp_path / "full"
-    assert sorted(path.name for path in (run / "checkpoints").iterdir()) == ["best", "last"]  # nothing half-written
+    assert checkpoint_names(run) == ["best", "last"]  # nothing half-written
     assert open_checkpoint(run / "checkpoints" / "last").about["epoch"] == 1
 
 

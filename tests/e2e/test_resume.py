@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from safetensors.numpy import load_file
-from tests.e2e.commands import RUNS, finish, segtune, start, training, wait_for
+from tests.e2e.commands import RUNS, SCENES, finish, segtune, start, training, wait_for
 from tests.e2e.conftest import Trained
-from tests.interrupting import history_without_times
+from tests.interrupting import checkpoint_names, history_without_times
 
 from segtune.cli.main import main
 from segtune.core.files import read_json, read_jsonl
@@ -92,7 +92,7 @@ def test_killed(trained: Trained, workplace: Path) -> None:
     resumed = segtune(["train", "--resume", f"{RUNS}/killed"], workplace)
     assert resumed.code == 0, resumed.err
     assert_same_run(run, trained.run)
-    assert sorted(path.name for path in (run / "checkpoints").iterdir()) == ["best", "last"]
+    assert checkpoint_names(run) == ["best", "last"]
 
 
 def test_killed_before_the_first_checkpoint(
@@ -107,7 +107,7 @@ def test_killed_before_the_first_checkpoint(
 def test_a_removed_checkpoint_is_no_reason_to_begin_again(
     trained: Trained, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    run = _copy(trained, tmp_path, "last", "README.md")
+    run = _copy(trained, tmp_path, "last", "step-*", "README.md")
     assert main(["train", "--resume", str(run)]) == 3
     assert "last: this is no complete checkpoint" in capfd.readouterr().err
     assert len(read_jsonl(run / "metrics.jsonl")) == 12
@@ -137,13 +137,49 @@ def test_a_second_writer_is_refused(trained: Trained, capfd: pytest.CaptureFixtu
     assert "another process is writing into this run" in capfd.readouterr().err
 
 
-def test_training_does_not_go_on_from_a_damaged_checkpoint(
+def _damage(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.unlink()  # and not in place: a file of the next checkpoint may be a link to it
+    path.write_bytes(content)
+
+
+def test_training_goes_on_from_the_checkpoint_before_a_damaged_one(
     trained: Trained, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    run = _copy(trained, tmp_path, "README.md")
-    path = run / "checkpoints" / "last" / "optimizer.safetensors"
-    damaged = bytearray(path.read_bytes())
-    damaged[-1] ^= 1
-    path.write_bytes(damaged)
+    run = shutil.copytree(trained.run, tmp_path / "copy", symlinks=True, ignore=shutil.ignore_patterns("README.md"))
+    steps = sorted(path.name for path in (run / "checkpoints").glob("step-*") if "weights" not in path.name)
+    assert steps == ["step-00000008", "step-00000012"]
+    _damage(run / "checkpoints/step-00000012/optimizer.safetensors")
+    assert main(["train", "--resume", str(run)]) == 0
+    told = capfd.readouterr().out
+    assert (
+        "step-00000012/optimizer.safetensors: this checkpoint is damaged (other content); going on from step 8" in told
+    )
+    assert_same_run(run, trained.run)
+
+
+def test_no_whole_checkpoint_is_told_with_what_is_left(
+    trained: Trained, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    run = shutil.copytree(trained.run, tmp_path / "copy", symlinks=True, ignore=shutil.ignore_patterns("README.md"))
+    for name in ("step-00000012/optimizer.safetensors", "step-00000008/trainer_state.json"):
+        _damage(run / "checkpoints" / name)
     assert main(["train", "--resume", str(run)]) == 3
-    assert "optimizer.safetensors: this checkpoint is damaged" in capfd.readouterr().err
+    told = capfd.readouterr().err
+    assert "step-00000012/optimizer.safetensors: this checkpoint is damaged" in told
+    assert "no other checkpoint of this run can be resumed" in told
+    assert "from the weights of RUN@best" in told
+    assert "RUN@last" not in told
+
+
+def test_a_run_of_an_older_version_goes_on(trained: Trained, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """Its checkpoints are folders under the names themselves."""
+    run = _copy(trained, tmp_path, "step-*", "README.md")
+    for place in (run / "checkpoints").iterdir():
+        assert place.is_dir()
+        assert not place.is_symlink()
+    assert main(["evaluate", f"{run}@last", "--data", f"{SCENES}@val", "--mode", "forced"]) == 0
+    assert main(["train", "--resume", str(run)]) == 0
+    assert "resuming" in capfd.readouterr().out
+    assert_same_run(run, trained.run)

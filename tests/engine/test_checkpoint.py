@@ -2,27 +2,45 @@ from __future__ import annotations
 
 import errno
 import json
+import os
+import shutil
+from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
+from peft import LoraConfig
+from safetensors.torch import load_file, save_file
 from tests.factory import batch_of, groups, tiny_base, tiny_config, tiny_loaded
 from torch import nn
 
 from segtune.core.errors import CheckpointError
 from segtune.engine import checkpoint as module
+from segtune.engine import checkpoint_files, loading
+from segtune.engine.adapter_config import write_adapter_config
 from segtune.engine.checkpoint import (
-    ADAPTER,
-    MANIFEST,
-    TRAINED,
-    clean_leftovers,
+    load_averages,
     load_training,
     load_weights,
     open_checkpoint,
+    restate_checkpoint,
     save_checkpoint,
 )
+from segtune.engine.checkpoint_files import (
+    ABOUT,
+    ADAPTER,
+    ADAPTER_CONFIG,
+    AVERAGES,
+    MANIFEST,
+    OPTIMIZER,
+    STATE,
+    TRAINED,
+    NotFinite,
+    entry,
+)
 from segtune.engine.config import OptimConfig
-from segtune.engine.loading import NOTHING_TRAINS, Loaded, build, find_checkpoint, load
+from segtune.engine.loading import NOTHING_TRAINS, Loaded, build, load
 from segtune.engine.optim import build_optimizer, optimizer_state
 from segtune.models.config import TrainSettings
 
@@ -192,66 +210,64 @@ def test_a_model_made_otherwise_is_refused_by_name(place, changes, words):
     assert _same(before, _weights(other.model))
 
 
-def test_leftovers_of_a_killed_process_are_cleaned(place, trained):
-    checkpoints = place.parent
-    (checkpoints / ".writing-last-123").mkdir()
-    (checkpoints / ".writing-last-123" / TRAINED).write_bytes(b"half")
-    place.rename(checkpoints / ".replaced-last")  # killed between the two renames
-    clean_leftovers(checkpoints)
-    assert [path.name for path in checkpoints.iterdir()] == ["last"]
-    open_checkpoint(place)
-    (checkpoints / ".replaced-last").mkdir()  # killed before the old one was removed
-    save_checkpoint(place, trained.model, _about(trained, step=8))
-    assert [path.name for path in checkpoints.iterdir()] == ["last"]
-    assert open_checkpoint(place).about["step"] == 8
-
-
-def test_reading_a_run_disturbs_no_writer(place):
-    """Scoring a run while it trains must neither remove what is being written nor miss what was moved aside."""
-    checkpoints = place.parent
-    writing = checkpoints / ".writing-last-123"
-    writing.mkdir()
-    place.rename(checkpoints / ".replaced-last")
-    found = find_checkpoint(str(checkpoints.parent))
-    assert found.about["step"] == 7
-    assert writing.is_dir()
-    assert (checkpoints / ".replaced-last").is_dir()
-    assert not place.exists()
-
-
-@pytest.mark.parametrize("victim", ["save_file", "_write_json", "_seal", "_flush"])
+@pytest.mark.parametrize("victim", ["save_file", "write_json_file", "seal", "flush"])
 @pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "No space left on device"), KeyboardInterrupt()])
-def test_a_failed_write_leaves_the_old_checkpoint(place, trained, monkeypatch, victim, error):
-    before = {path.name: path.read_bytes() for path in place.iterdir()}
-
+def test_a_failed_write_leaves_nothing(place, trained, monkeypatch, victim, error):
     def fail(*args, **kwargs):
         raise error
 
-    monkeypatch.setattr(module, victim, fail)
+    for where in (module, checkpoint_files):
+        monkeypatch.setattr(where, victim, fail, raising=False)
     with pytest.raises(type(error)):
-        save_checkpoint(place, trained.model, _about(trained, step=99))
-    monkeypatch.undo()
+        save_checkpoint(place.with_name("other"), trained.model, _about(trained, step=99))
     assert [path.name for path in place.parent.iterdir()] == ["last"]
-    assert {path.name: path.read_bytes() for path in place.iterdir()} == before
 
 
-@pytest.mark.parametrize("call", [1, 2])
-def test_a_failed_rename_loses_nothing(place, trained, monkeypatch, call):
-    rename, calls = Path.rename, []
+@pytest.mark.parametrize("mask", [0o022, 0o027, 0o077])
+def test_weights_are_readable_as_the_umask_says(mask, tmp_path, trained):
+    before = os.umask(mask)
+    try:
+        save_checkpoint(tmp_path / "c", trained.model, _about(trained), optimizer={"a|": torch.zeros(0)}, state={})
+    finally:
+        os.umask(before)
+    modes = {path.name: path.stat().st_mode & 0o777 for path in (tmp_path / "c").iterdir()}
+    assert set(modes.values()) == {0o666 & ~mask}, modes
 
-    def fail(self, target):
-        calls.append(self)
-        if len(calls) == call:
-            raise OSError(errno.EIO, "Input/output error")
-        return rename(self, target)
 
-    monkeypatch.setattr(Path, "rename", fail)
-    with pytest.raises(OSError, match="Input/output"):
-        save_checkpoint(place, trained.model, _about(trained, step=99))
-    monkeypatch.undo()
-    clean_leftovers(place.parent)
-    assert [path.name for path in place.parent.iterdir()] == ["last"]
-    assert open_checkpoint(place).about["step"] == 7
+def test_adapters_are_described_in_the_same_order_by_every_process(tmp_path):
+    """PEFT holds targets as a set, whose order depends on the hash seed of the process."""
+    targets = [f"layer{index}.q_proj" for index in range(30)]
+    model = SimpleNamespace(peft_config={"default": LoraConfig(target_modules=targets)})
+    write_adapter_config(tmp_path / ADAPTER_CONFIG, model)
+    assert json.loads((tmp_path / ADAPTER_CONFIG).read_text())["target_modules"] == sorted(targets)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+@pytest.mark.parametrize("part", ["weights", "optimizer", "averages"])
+def test_what_is_not_finite_is_not_saved(part, value, tmp_path):
+    loaded = tiny_loaded()
+    tensors = {"optimizer": {"a|exp_avg": torch.ones(3)}, "averages": {"a": torch.ones(3)}}
+    name = "a"
+    if part == "weights":
+        name, parameter = next((n, p) for n, p in loaded.model.named_parameters() if n.startswith("seg_projection"))
+        parameter.data.view(-1)[0] = value
+    else:
+        next(iter(tensors[part].values()))[1] = value
+    with pytest.raises(NotFinite, match=name) as caught:
+        save_checkpoint(tmp_path / "c", loaded.model, _about(loaded), state={}, **tensors)
+    assert caught.value.exit_code == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_new_state_is_written_beside_the_same_tensors(place, trained):
+    newer = place.with_name("newer")
+    restate_checkpoint(place, newer, _about(trained, epoch=2), {"epoch": 2})
+    assert open_checkpoint(newer).about["epoch"] == 2
+    assert load_training(open_checkpoint(newer))[1] == {"epoch": 2}
+    assert open_checkpoint(place).about["epoch"] == 1
+    assert (newer / OPTIMIZER).stat().st_ino == (place / OPTIMIZER).stat().st_ino
+    shutil.rmtree(place)
+    load_weights(open_checkpoint(newer), tiny_loaded().model, trained.fingerprint)
 
 
 def test_a_saved_optimiser_fits_the_model_it_came_from(tmp_path, trained):
@@ -277,3 +293,164 @@ def test_training_may_start_from_a_checkpoint(tmp_path, mask_features):
     assert sum(p.numel() for p in again.model.parameters() if p.requires_grad) == sum(
         p.numel() for p in loaded.model.parameters() if p.requires_grad
     )
+
+
+# --- values that cannot be, with the manifest rewritten to match them
+
+
+def _reseal(place: Path) -> None:
+    """Makes the manifest tell what lies there now, as somebody does who forges a checkpoint."""
+    files = {path.name: entry(path) for path in sorted(place.iterdir()) if path.name != MANIFEST}
+    (place / MANIFEST).write_text(json.dumps({"files": files}))
+
+
+def _json(name: str, change: Callable[[dict], object]) -> Callable[[Path], None]:
+    def forge(place: Path) -> None:
+        values = json.loads((place / name).read_text())
+        new = change(values)
+        (place / name).write_text(json.dumps(values if new is None else new))
+
+    return forge
+
+
+def _text(name: str, content: bytes) -> Callable[[Path], None]:
+    return lambda place: (place / name).write_bytes(content) and None
+
+
+def _tensors(name: str, change: Callable[[dict], object]) -> Callable[[Path], None]:
+    def forge(place: Path) -> None:
+        tensors = load_file(place / name)
+        change(tensors)
+        save_file(tensors, place / name)
+
+    return forge
+
+
+def _first(change: Callable[[torch.Tensor], torch.Tensor]) -> Callable[[dict], None]:
+    def apply(tensors: dict) -> None:
+        name = sorted(tensors)[0]
+        tensors[name] = change(tensors[name]).contiguous()
+
+    return apply
+
+
+def _broken(value: float) -> Callable[[torch.Tensor], torch.Tensor]:
+    def change(tensor: torch.Tensor) -> torch.Tensor:
+        tensor.view(-1)[0] = value
+        return tensor
+
+    return change
+
+
+FORGED = {
+    "format text": _json(ABOUT, lambda v: v.update(format="1")),
+    "epoch -5": _json(ABOUT, lambda v: v.update(epoch=-5)),
+    "epoch text": _json(ABOUT, lambda v: v.update(epoch="3")),
+    "step huge": _json(ABOUT, lambda v: v.update(step=10**400)),
+    "step float": _json(ABOUT, lambda v: v.update(step=7.0)),
+    "unknown key": _json(ABOUT, lambda v: v.update(auto_map={"AutoModel": "evil.Model"})),
+    "a list": _json(ABOUT, lambda v: [v]),
+    "names outside": _json(ABOUT, lambda v: v.update(names={"best": "../../step-00000001-weights"})),
+    "name of another": _json(ABOUT, lambda v: v.update(names={"../config.yaml": "step-00000001-weights"})),
+    "no model": _json(ABOUT, lambda v: v.pop("model") and None),
+    "model unknown": _json(ABOUT, lambda v: v["model"].update(colour="red")),
+    "model text": _json(ABOUT, lambda v: v.update(model="tiny")),
+    "no conversation": _json(ABOUT, lambda v: v.pop("conversation") and None),
+    "conversation": _json(ABOUT, lambda v: v["conversation"].update(forced_answer=7)),
+    "no fingerprint": _json(ABOUT, lambda v: v.pop("fingerprint") and None),
+    "answers of no length": _json(ABOUT, lambda v: v.update(max_new_tokens=0)),
+    "metric": _json(ABOUT, lambda v: v.update(metrics={"loss": "low"})),
+    "not UTF-8": _text(ABOUT, b'{"format": 1, "base": "\xff\xfe"}'),
+    "not JSON": _text(ABOUT, b"{'format': 1}"),
+    "empty": _text(ABOUT, b""),
+    "NaN": _text(ABOUT, b'{"format": 1, "metrics": {"loss": NaN}}'),
+    "twice": _text(ABOUT, b'{"format": 1, "format": 1}'),
+    "deep": _text(ABOUT, b'{"format": 1, "model": ' + b"[" * 100_000 + b"]" * 100_000 + b"}"),
+    "many digits": _text(ABOUT, b'{"format": 1, "step": ' + b"9" * 6000 + b"}"),
+    "foreign base": _json(ADAPTER_CONFIG, lambda v: v.update(base_model_name_or_path="somebody/else")),
+    "adapter rank": _json(ADAPTER_CONFIG, lambda v: v.update(r=64)),
+    "adapter alpha": _json(ADAPTER_CONFIG, lambda v: v.update(lora_alpha=1.0)),
+    "adapter type": _json(ADAPTER_CONFIG, lambda v: v.update(peft_type="EVIL")),
+    "adapter key": _json(ADAPTER_CONFIG, lambda v: v.update(auto_mapping={"base_model_class": "os.system"})),
+    "adapter unknown": _json(ADAPTER_CONFIG, lambda v: v.update(colour="red")),
+    "adapter missing": _json(ADAPTER_CONFIG, lambda v: v.pop("r") and None),
+    "adapter list": _json(ADAPTER_CONFIG, lambda v: [1]),
+    "adapter targets": _json(ADAPTER_CONFIG, lambda v: v.update(target_modules=[["q_proj"]])),
+    "no tensors": _text(TRAINED, b""),
+    "header": _text(TRAINED, b"\xff" * 64),
+    "weights NaN": _tensors(TRAINED, _first(_broken(float("nan")))),
+    "weights inf": _tensors(TRAINED, _first(_broken(float("-inf")))),
+    "weights half": _tensors(TRAINED, _first(lambda t: t.half())),
+    "weights shape": _tensors(TRAINED, _first(lambda t: t.flatten()[:-1])),
+    "weights missing": _tensors(TRAINED, lambda t: t.pop(sorted(t)[0]) is None),
+    "weights more": _tensors(TRAINED, lambda t: t.update(more=torch.zeros(2))),
+    "adapter NaN": _tensors(ADAPTER, _first(_broken(float("nan")))),
+    "adapter double": _tensors(ADAPTER, _first(lambda t: t.double())),
+    "adapter shape": _tensors(ADAPTER, _first(lambda t: t.flatten()[:-1])),
+    "adapter gone": lambda place: (place / ADAPTER).unlink(),
+}  # fmt: skip
+
+
+@pytest.fixture
+def _built_once(trained, monkeypatch):
+    """Building the model is the slow part of loading, and what is refused leaves it as it is."""
+    monkeypatch.setattr(loading, "build", lambda *arguments, **named: trained)
+
+
+@pytest.mark.usefixtures("_built_once")
+@pytest.mark.parametrize("forged", FORGED)
+def test_a_forged_checkpoint_is_refused_whatever_its_manifest_says(forged, place):
+    FORGED[forged](place)
+    _reseal(place)
+    with pytest.raises(CheckpointError) as caught:
+        load(str(place))
+    assert caught.value.exit_code == 3
+    assert caught.value.where
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda m: m["files"].pop(ADAPTER),
+        lambda m: m["files"].pop(STATE),
+        lambda m: m["files"].update({MANIFEST: m["files"][TRAINED]}),
+        lambda m: m["files"].update({"../x": m["files"][TRAINED]}),
+        lambda m: m["files"].update({"extra": m["files"][TRAINED]}),
+        lambda m: m["files"][TRAINED].update(bytes=-1),
+        lambda m: m["files"][TRAINED].update(bytes="7"),
+        lambda m: m["files"][TRAINED].update(sha256="x"),
+        lambda m: m["files"][TRAINED].update(more=1),
+        lambda m: m.update(more=1),
+    ],
+)
+@pytest.mark.usefixtures("_built_once")
+def test_a_forged_manifest_is_refused(change, place):
+    manifest = json.loads((place / MANIFEST).read_text())
+    change(manifest)
+    (place / MANIFEST).write_text(json.dumps(manifest))
+    with pytest.raises(CheckpointError):
+        load(str(place))
+
+
+def test_files_that_nobody_reads_may_lie_beside(place):
+    (place / ".DS_Store").write_text("")
+    (place / "notes.txt").write_text("the good one")
+    load(str(place))
+
+
+@pytest.mark.parametrize("content", [b"", b"[]", b"7", b'{"epoch": NaN}', b"\xff"])
+def test_a_state_that_is_none_is_refused(content, place):
+    (place / STATE).write_bytes(content)
+    _reseal(place)
+    with pytest.raises(CheckpointError):
+        load_training(open_checkpoint(place))
+
+
+@pytest.mark.parametrize("read", [load_training, load_averages])
+def test_moments_and_averages_that_are_not_finite_are_refused(read, tmp_path, trained):
+    place, ones = tmp_path / "c", {"a": torch.ones(3)}
+    save_checkpoint(place, trained.model, _about(trained), optimizer=ones, state={}, averages=dict(ones))
+    _tensors(OPTIMIZER if read is load_training else AVERAGES, _first(_broken(float("nan"))))(place)
+    _reseal(place)
+    with pytest.raises(CheckpointError, match="NaN or infinity"):
+        read(open_checkpoint(place))

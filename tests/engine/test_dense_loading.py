@@ -61,6 +61,7 @@ def _learned(loaded: DenseLoaded) -> DenseLoaded:
 
 
 def _saved(loaded: DenseLoaded, place: Path) -> Checkpoint:
+    shutil.rmtree(place, ignore_errors=True)
     save_checkpoint(place, loaded.model, loaded.about(), trained=loaded.trained)
     return open_checkpoint(place)
 

@@ -81,7 +81,13 @@ def test_it_goes_on_where_it_was_saved():
 
 
 @pytest.mark.parametrize(
-    "state", [{}, {"weight": torch.zeros(2, 3), "other": torch.zeros(1)}, {"weight": torch.ones(3)}]
+    "state",
+    [
+        {},
+        {"weight": torch.zeros(2, 3), "other": torch.zeros(1)},
+        {"weight": torch.ones(3)},
+        {"weight": torch.zeros(2, 3).half()},
+    ],
 )
 def test_the_averages_of_another_model_are_refused(state):
     with pytest.raises(CheckpointError, match="other parameters") as caught:

@@ -100,6 +100,49 @@ def test_state_of_another_shape_is_refused_by_name():
     assert name.rpartition("|")[0] in caught.value.found
 
 
+STATES = {
+    "half": ("exp_avg", lambda value: value.half()),
+    "negative": ("exp_avg_sq", lambda value: value - 1),
+    "no step": ("step", None),
+    "step of whole numbers": ("step", lambda value: value.long()),
+    "steps of a vector": ("step", lambda value: value.repeat(2)),
+    "step 0": ("step", torch.zeros_like),
+    "step -1": ("step", lambda value: -value),
+    "step 0.5": ("step", lambda value: value / 2),
+    "later step": ("step", lambda value: value + 1),
+    "no moment": ("exp_avg", None),
+}
+
+
+@pytest.mark.parametrize("wrong", STATES)
+def test_a_state_that_cannot_be_is_refused_by_name(wrong):
+    loaded = tiny_loaded()
+    optimizer = build_optimizer(loaded.model, OptimConfig())
+    _step(loaded, optimizer)
+    state, (field, change) = optimizer_state(loaded.model, optimizer), STATES[wrong]
+    load_optimizer_state(loaded.model, build_optimizer(loaded.model, OptimConfig()), state, "last", steps=1)
+    name = next(name for name in state if name.endswith(f"|{field}"))
+    if change is None:
+        del state[name]
+    else:
+        state[name] = change(state[name])
+    fresh = build_optimizer(loaded.model, OptimConfig())
+    with pytest.raises(CheckpointError, match="cannot have") as caught:
+        load_optimizer_state(loaded.model, fresh, state, "last", steps=1)
+    assert name.rpartition("|")[0] in caught.value.found
+    assert not fresh.state
+
+
+def test_unknown_fields_of_a_state_are_refused():
+    loaded = tiny_loaded()
+    optimizer = build_optimizer(loaded.model, OptimConfig())
+    _step(loaded, optimizer)
+    state = optimizer_state(loaded.model, optimizer)
+    name = next(name for name in state if name.endswith("|step")).rpartition("|")[0]
+    with pytest.raises(CheckpointError, match="max_exp_avg_sq missing or unknown"):
+        load_optimizer_state(loaded.model, optimizer, {**state, f"{name}|max_exp_avg_sq": torch.ones(1)}, "last")
+
+
 def test_exactly_what_trains_is_optimised_once():
     loaded = tiny_loaded()
     optimizer = build_optimizer(loaded.model, OptimConfig())

@@ -10,10 +10,12 @@ import contextlib
 import json
 import math
 import os
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from segtune.core import strict_json
 from segtune.core.errors import CheckpointError
 from segtune.core.regular import read_regular
 from segtune.core.text import require_texts_in
@@ -31,7 +33,7 @@ def write_bytes(path: Path | str, data: bytes) -> None:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    beside = temporary(path)
     try:
         with beside.open("wb") as file:
             file.write(data)
@@ -45,6 +47,41 @@ def write_bytes(path: Path | str, data: bytes) -> None:
             beside.unlink()
         raise
     sync_directory(path.parent)
+
+
+def temporary(path: Path) -> Path:
+    """The name beside `path` under which this process writes what will take its place."""
+    return path.with_name(f".{path.name}.{os.getpid()}.tmp")
+
+
+_TEMPORARY = re.compile(r"\..+\.(\d+)\.tmp")
+
+
+def remove_temporaries(folder: Path | str) -> None:
+    """Removes what killed processes left of `write_bytes` anywhere below a folder.
+
+    Files of processes that still run stay: somebody may be scoring the run. On a shared file system such a process may
+    run on another machine and then fails to rename its file; that is rare, told, and loses nothing.
+    """
+    for place, folders, names in os.walk(folder):
+        for name in (*folders, *names):  # a link to a folder is among the folders
+            found = _TEMPORARY.fullmatch(name)
+            if found is not None and not _runs(int(found[1])):
+                with contextlib.suppress(OSError):
+                    os.unlink(os.path.join(place, name))
+
+
+def _runs(process: int) -> bool:
+    """Whether another process of this number runs here; the caller itself is not in the middle of writing."""
+    if process == os.getpid():
+        return False
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except OSError:  # it runs and belongs to somebody else
+        return True
+    return True
 
 
 def write_text(path: Path | str, text: str) -> None:
@@ -69,11 +106,31 @@ def read_json(path: Path | str) -> Any:
         CheckpointError: It is missing, unreadable, not JSON, or holds a text that UTF-8 cannot hold.
     """
     try:
-        return _parsed(read_regular(path).decode("utf-8"), str(path))
+        return parse_json(read_regular(path).decode("utf-8"), str(path))
     except OSError as error:
         raise CheckpointError("cannot be read", where=str(path), found=error.strerror or str(error)) from error
     except ValueError as error:
-        raise CheckpointError("not a JSON file", where=str(path), found=str(error)) from error
+        raise CheckpointError("not a JSON file", where=str(path), found=str(error)[:200]) from error
+
+
+def parse_json(text: str, where: str = "") -> Any:
+    """Parses JSON that this package has written, as RFC 8259 has it: no NaN, no infinity, no key twice in one object.
+
+    Args:
+        text: The JSON.
+        where: The file, for the message.
+
+    Raises:
+        ValueError: It is something else, or nested too deeply to be read.
+        CheckpointError: It holds half of a character (an escape of a lone surrogate), which could never be written.
+    """
+    try:
+        value = strict_json.loads(text, constants=False)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+    if "\\ud" in text or "\\uD" in text:
+        require_texts_in(value, where, error=CheckpointError, controls=True)
+    return value
 
 
 def append_jsonl(path: Path | str, row: Mapping[str, Any]) -> None:
@@ -113,24 +170,17 @@ def read_jsonl(path: Path | str) -> list[dict[str, Any]]:
         CheckpointError: It is missing or unreadable, or a whole row is not JSON; the message has the line.
     """
     try:
-        text = read_regular(path).decode("utf-8", errors="replace")
+        content = read_regular(path)
     except OSError as error:
         raise CheckpointError("cannot be read", where=str(path), found=error.strerror or str(error)) from error
     rows = []
-    for number, line in enumerate(text.split("\n")[:-1], start=1):
+    for number, line in enumerate(content.split(b"\n")[:-1], start=1):
         try:
-            rows.append(_parsed(line, f"{path}, line {number}"))
+            rows.append(parse_json(line.decode("utf-8"), f"{path}, line {number}"))
         except ValueError as error:
-            raise CheckpointError("not a row of JSON", where=f"{path}, line {number}", found=line[:80]) from error
+            found = line[:80].decode("utf-8", "replace")
+            raise CheckpointError("not a row of JSON", where=f"{path}, line {number}", found=found) from error
     return rows
-
-
-def _parsed(text: str, where: str) -> Any:
-    """The value of a JSON text; half a character (an escape of a lone surrogate) could never be written again."""
-    value = json.loads(text)
-    if "\\ud" in text or "\\uD" in text:
-        require_texts_in(value, where, error=CheckpointError, controls=True)
-    return value
 
 
 def jsonable(value: Any) -> Any:

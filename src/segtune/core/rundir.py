@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
 
-from segtune.core import files
+from segtune.core import files, pointers
 from segtune.core.errors import CheckpointError, ConfigError
 
 CONFIG = "config.yaml"
@@ -33,6 +33,8 @@ CARD = "README.md"
 CHECKPOINTS = "checkpoints"
 PREDICTIONS = "predictions"
 _LOCK = ".lock"
+_BEFORE_CONFIG = (_LOCK, "base")
+"""What a run holds before its configuration is written: the lock, and random weights that it starts from."""
 
 _held: set[int] = set()  # lock handles of this process
 
@@ -99,6 +101,8 @@ class RunDir:
             run.path.parent.mkdir(parents=True, exist_ok=True)
             run.path.mkdir()
         except FileExistsError as error:
+            if run._was_never_begun():
+                return run.lock()
             if run.path.parent.is_dir():
                 raise ConfigError(
                     "this run exists already, and a run is never overwritten",
@@ -117,6 +121,12 @@ class RunDir:
             ) from error
         run.lock()
         return run
+
+    def _was_never_begun(self) -> bool:
+        """Whether this is what a process leaves that is killed before it has written down what it will do."""
+        if not self.path.is_dir() or (self.path / CONFIG).exists():
+            return False
+        return all(name in _BEFORE_CONFIG or name.endswith(".tmp") for name in os.listdir(self.path))
 
     @classmethod
     def open(cls, path: Path | str) -> Self:
@@ -155,8 +165,11 @@ class RunDir:
         return self.path / CHECKPOINTS
 
     def checkpoint(self, name: str) -> Path:
-        """The folder of one checkpoint: `last`, `best`, `stage-1-best`, `epoch-0003`."""
-        return self.path / CHECKPOINTS / name
+        """The folder that `last`, `best`, `stage-1-best` or `epoch-0003` means now; it never changes any more.
+
+        Where there is no such checkpoint yet, the path at which it will be.
+        """
+        return pointers.resolve(self.path / CHECKPOINTS / name)
 
     def epoch_metrics(self, epoch: int) -> Path:
         """The file of one epoch's metrics; epochs count from 1."""

@@ -16,18 +16,20 @@ class Ambiguous(ValueError):
     """The text is JSON but says nothing certain: a key stands twice in one object, or a number is too long."""
 
 
-def loads(text: str) -> Any:
+def loads(text: str, *, constants: bool = True) -> Any:
     """The value of a JSON text.
 
     Args:
-        text: JSON; `NaN` and `Infinity` are read as such, as Python's own reader does.
+        text: JSON.
+        constants: Whether `NaN` and `Infinity` are read as such, as Python's own reader does; else they are refused.
 
     Raises:
         Ambiguous: See there.
         ValueError: It is not JSON.
         RecursionError: It is nested too deeply.
     """
-    return json.loads(text, object_pairs_hook=_unique, parse_int=_whole)
+    refuse = None if constants else _refuse_constant
+    return json.loads(text, object_pairs_hook=_unique, parse_int=_whole, parse_constant=refuse)
 
 
 def _unique(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
@@ -39,6 +41,10 @@ def _unique(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
         key = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
         raise Ambiguous(f"the key {key[:_SHOWN]!r} stands twice in one object")
     return found
+
+
+def _refuse_constant(name: str) -> Any:
+    raise ValueError(f"{name} is no JSON number")
 
 
 def _whole(digits: str) -> int:

@@ -1,42 +1,55 @@
-"""Checkpoints: written completely or not at all, free of pickle, and loaded strictly.
+"""Checkpoints: directories that are written completely or not at all, never change, and are loaded strictly.
 
-A checkpoint is a directory. It holds what trained (adapters in PEFT's own files, everything else by name in
-`trained.safetensors`) and the bridge between the two models, which a base may lack; it says which base it belongs to
-and, where training may continue from it, holds the optimiser. It is written beside its place, flushed, hashed into a
-manifest and renamed; the previous one goes only when the new one is complete.
+A checkpoint holds what trained (adapters in PEFT's own files, everything else by name in `trained.safetensors`) and the
+bridge between the two models, which a base may lack; it says which base it belongs to and, where training may continue
+from it, holds the optimiser. It is written beside its place, flushed, hashed into a manifest and renamed. Which names
+point to it, and how long it stays, is decided in `checkpoint_store`.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import shutil
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from segtune.core.errors import CheckpointError
+from segtune.core import pointers
+from segtune.core.config import ConfigT, validate
+from segtune.core.errors import CheckpointError, ConfigError
 from segtune.core.files import read_json, sync_directory
+from segtune.engine.adapter_config import require_adapter_config, write_adapter_config
+from segtune.engine.checkpoint_files import (
+    ABOUT,
+    ADAPTER,
+    ADAPTER_CONFIG,
+    AVERAGES,
+    FORMAT,
+    MANIFEST,
+    OPTIMIZER,
+    STATE,
+    TRAINED,
+    About,
+    Damaged,
+    listed,
+    read_about,
+    read_tensors,
+    seal,
+    verify,
+    write_json_file,
+    write_tensors,
+)
+from segtune.engine.trained import adapted_part, kept_tensors, trained_state
 from segtune.models.adapters import adapter_state, load_adapter_state
-from segtune.models.reasoning import ReasoningSegmenter
-from segtune.models.trainable import ADAPTERS, BRIDGE, canonical_name, component_of
 
-FORMAT = 1
-MANIFEST = "manifest.json"
-ABOUT = "checkpoint.json"
-TRAINED = "trained.safetensors"
-ADAPTER = "adapter_model.safetensors"
-OPTIMIZER = "optimizer.safetensors"
-AVERAGES = "ema.safetensors"
-STATE = "trainer_state.json"
-_REPLACED = ".replaced-"
-_ANOTHER = "use another checkpoint of the run (RUN@last or RUN@best), or copy it again"
+_TRIES = 10
+"""How often a reader looks again where the checkpoint that a name meant has been replaced while it was being read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,58 +57,39 @@ class Checkpoint:
     """A verified checkpoint on disk.
 
     Attributes:
-        path: The directory.
+        path: The directory, which never changes; no pointer.
         about: What `checkpoint.json` says: format, base, fingerprint, model and conversation config, step, epoch.
+        files: The files that its manifest lists; only these are read.
     """
 
     path: Path
     about: dict[str, Any]
+    files: frozenset[str]
 
+    def fact(self, name: str) -> Any:
+        """A value of `checkpoint.json` that a model of this kind must have.
 
-def trained_names(model: nn.Module) -> frozenset[str]:
-    """The names of the parameters that train now."""
-    return frozenset(name for name, parameter in model.named_parameters() if parameter.requires_grad)
+        Raises:
+            CheckpointError: It is not there.
+        """
+        if (value := self.about.get(name)) is None:
+            raise CheckpointError(
+                "this checkpoint is damaged", where=str(self.path / ABOUT), expected=f"the key {name}", found="none"
+            )
+        return value
 
+    def setting(self, name: str, cls: type[ConfigT]) -> ConfigT:
+        """A part of the configuration that the model was built from.
 
-def trained_state(model: nn.Module, trained: Collection[str] | None = None) -> dict[str, Tensor]:
-    """What a checkpoint holds apart from adapters, by canonical name.
-
-    Args:
-        model: The model.
-        trained: Names of the parameters that train in any stage; None for those that train now.
-
-    Returns:
-        These parameters, always the bridge, and the buffers of modules with such parameters (what a batch norm has
-        seen); on the CPU, and views of the model where it is there.
-    """
-    return {canonical_name(name): value.detach().cpu().contiguous() for name, value in _kept(model, trained)}
-
-
-def _is_kept(component: str, trains: bool) -> bool:
-    """The bridge always is, because a base may lack it; adapters have files of their own."""
-    return component in BRIDGE or (trains and component not in ADAPTERS)
-
-
-def _kept(model: nn.Module, trained: Collection[str] | None) -> Iterator[tuple[str, Tensor]]:
-    """Parameters and buffers that a checkpoint holds by name."""
-    chosen = trained_names(model) if trained is None else trained
-    first = {name for name, _ in model.named_parameters()}  # one that two modules share has one name
-    for path, module in model.named_modules():
-        place = f"{path}." if path else ""
-        named = ((f"{place}{name}", value) for name, value in module.named_parameters(recurse=False))
-        own = [(name, value) for name, value in named if name in first]
-        kept = [
-            (n, v) for n, v in own if component_of(n) in BRIDGE or (n in chosen and component_of(n) not in ADAPTERS)
-        ]
-        yield from kept
-        if kept:
-            lasting = module._buffers.keys() - module._non_persistent_buffers_set
-            yield from ((f"{place}{name}", b) for name, b in module.named_buffers(recurse=False) if name in lasting)
-
-
-def _adapted(model: nn.Module) -> nn.Module:
-    """The part of a model whose adapters go into PEFT's own files."""
-    return model.vlm.vlm if isinstance(model, ReasoningSegmenter) else model
+        Raises:
+            CheckpointError: It is not there, or has keys or values that it cannot have.
+        """
+        try:
+            return validate(cls, self.fact(name), where=f"{self.path / ABOUT}, {name}")
+        except ConfigError as error:  # nobody's recipe is wrong
+            raise CheckpointError(
+                error.message, where=error.where, fix="it was changed or written by another version of segtune"
+            ) from error
 
 
 def save_checkpoint(
@@ -108,10 +102,10 @@ def save_checkpoint(
     state: dict[str, Any] | None = None,
     averages: dict[str, Tensor] | None = None,
 ) -> None:
-    """Writes a checkpoint in the place of `directory`, atomically.
+    """Writes a new checkpoint, atomically.
 
     Args:
-        directory: Where it will be; what is there stays until the new one is complete.
+        directory: Where it will be; there is nothing yet.
         model: What trained in it is saved.
         about: Facts for `checkpoint.json`.
         trained: Names of the parameters that train in any stage; None for those that train now.
@@ -120,129 +114,97 @@ def save_checkpoint(
         averages: Averaged weights, likewise, where there are any.
 
     Raises:
-        OSError: No space or no permission; the old checkpoint is untouched and nothing half-written is left.
+        NotFinite: A tensor holds NaN or infinity.
+        OSError: No space or no permission. In both cases nothing half-written is left.
     """
+    with _new(directory) as beside:
+        write_tensors(beside / TRAINED, trained_state(model, trained))
+        adapters = adapter_state(adapted := adapted_part(model))
+        if adapters:
+            write_tensors(beside / ADAPTER, {name: value.cpu().contiguous() for name, value in adapters.items()})
+            write_adapter_config(beside / ADAPTER_CONFIG, adapted)
+        write_json_file(beside / ABOUT, {"format": FORMAT, **about})
+        if optimizer is not None:
+            write_tensors(beside / OPTIMIZER, optimizer)
+        if averages is not None:
+            write_tensors(beside / AVERAGES, averages)
+        if state is not None:
+            write_json_file(beside / STATE, state)
+        seal(beside)
+
+
+def restate_checkpoint(source: Path, directory: Path, about: dict[str, Any], state: dict[str, Any]) -> None:
+    """Writes a checkpoint with the tensors of another one and a newer state: what a validation adds is no weights.
+
+    Args:
+        source: A checkpoint that training may continue from; its tensors are linked, or copied where links cannot be.
+        directory: Where the new one will be; there is nothing yet.
+        about: Facts for `checkpoint.json`.
+        state: Trainer state.
+
+    Raises:
+        CheckpointError: The manifest of the source is damaged.
+        OSError: No space or no permission; nothing half-written is left.
+    """
+    kept = {name: entry for name, entry in listed(source).items() if name not in (ABOUT, STATE)}
+    with _new(directory) as beside:
+        for name in kept:
+            try:
+                os.link(source / name, beside / name)
+            except OSError:
+                shutil.copyfile(source / name, beside / name)
+        write_json_file(beside / ABOUT, {"format": FORMAT, **about})
+        write_json_file(beside / STATE, state)
+        seal(beside, known=kept)
+
+
+@contextmanager
+def _new(directory: Path) -> Iterator[Path]:
+    """A folder beside `directory` that takes its place at the end; it goes where anything fails."""
     directory.parent.mkdir(parents=True, exist_ok=True)
-    clean_leftovers(directory.parent)
     beside = directory.parent / f".writing-{directory.name}-{os.getpid()}"
+    shutil.rmtree(beside, ignore_errors=True)  # of a process that had this number before
     try:
         beside.mkdir()
-        save_file(trained_state(model, trained), beside / TRAINED)
-        adapters = adapter_state(adapted := _adapted(model))
-        if adapters:
-            save_file({name: value.cpu().contiguous() for name, value in adapters.items()}, beside / ADAPTER)
-            adapted.peft_config["default"].save_pretrained(beside)  # type: ignore[union-attr, index]
-        _write_json(beside / ABOUT, {"format": FORMAT, **about})
-        if optimizer is not None:
-            save_file(optimizer, beside / OPTIMIZER)
-        if averages is not None:
-            save_file(averages, beside / AVERAGES)
-        if state is not None:
-            _write_json(beside / STATE, state)
-        _seal(beside)
+        yield beside
+        beside.rename(directory)
     except BaseException:
         shutil.rmtree(beside, ignore_errors=True)
         raise
-    _exchange(beside, directory)
-
-
-def _write_json(path: Path, value: Any) -> None:
-    path.write_text(json.dumps(value, indent=2, sort_keys=True) + "\n", encoding="utf-8")
-
-
-def _seal(directory: Path) -> None:
-    """Flushes every file to the disk, then writes the manifest, last of all."""
-    files = {}
-    for path in sorted(directory.iterdir()):
-        _flush(path)
-        files[path.name] = _entry(path)
-    _write_json(directory / MANIFEST, {"files": files})
-    _flush(directory / MANIFEST)
-    sync_directory(directory)
-
-
-def _flush(path: Path) -> None:
-    with path.open("rb") as file:
-        os.fsync(file.fileno())
-
-
-def _entry(path: Path) -> dict[str, Any]:
-    with path.open("rb") as file:
-        return {"sha256": hashlib.file_digest(file, "sha256").hexdigest(), "bytes": path.stat().st_size}
-
-
-def _exchange(new: Path, place: Path) -> None:
-    """Renames a complete directory into its place. A crash between the two renames leaves both, under other names."""
-    old = place.parent / f"{_REPLACED}{place.name}"
-    if place.exists():
-        place.rename(old)
-    new.rename(place)
-    sync_directory(place.parent)
-    shutil.rmtree(old, ignore_errors=True)
-
-
-def clean_leftovers(checkpoints: Path) -> None:
-    """Removes what a killed process left half-written, and puts back what it had already moved aside.
-
-    Only for whoever holds the run's lock: a process that is writing would lose its work. Readers use `present`.
-    """
-    if not checkpoints.is_dir():
-        return
-    for replaced in checkpoints.glob(f"{_REPLACED}*"):
-        place = checkpoints / replaced.name.removeprefix(_REPLACED)
-        if place.exists():
-            shutil.rmtree(replaced, ignore_errors=True)
-        else:
-            replaced.rename(place)
-    for unfinished in checkpoints.glob(".writing-*"):
-        shutil.rmtree(unfinished, ignore_errors=True)
-
-
-def present(checkpoints: Path) -> dict[str, Path]:
-    """The complete checkpoints of a run by name, also the one that a writer has just moved aside; changes nothing."""
-    if not checkpoints.is_dir():
-        return {}
-    complete = sorted(path for path in checkpoints.iterdir() if (path / MANIFEST).is_file())
-    aside = {path.name.removeprefix(_REPLACED): path for path in complete if path.name.startswith(_REPLACED)}
-    return aside | {path.name: path for path in complete if not path.name.startswith(".")}
+    sync_directory(directory.parent)
 
 
 def open_checkpoint(path: Path) -> Checkpoint:
     """Verifies a checkpoint against its manifest.
 
+    Args:
+        path: Its directory, or a name that points to it (`checkpoints/best`). A name is resolved once, and what it
+            meant is read; only where that was removed meanwhile is the name resolved again.
+
     Raises:
-        CheckpointError: It is none, or a file is missing or damaged; the file is named.
+        Damaged: It is none, or a file is missing or damaged; the file is named.
+        CheckpointError: It says of itself what cannot be.
     """
+    for _ in range(_TRIES):
+        directory = pointers.resolve(path)
+        try:
+            return _opened(directory)
+        except Damaged:
+            if pointers.resolve(path) == directory:
+                raise
+    return _opened(pointers.resolve(path))
+
+
+def _opened(path: Path) -> Checkpoint:
     if not (path / MANIFEST).is_file():
-        raise CheckpointError(
+        raise Damaged(
             "this is no complete checkpoint", where=str(path), expected=f"a directory with {MANIFEST}",
             found="no such directory" if not path.exists() else f"no {MANIFEST}",
         )  # fmt: skip
-    for name, entry in _listed(path).items():
-        file = path / name
-        if not file.is_file() or _entry(file) != entry:
-            raise CheckpointError(
-                "this checkpoint is damaged", where=str(file), expected=f"the content that {MANIFEST} tells",
-                found="no such file" if not file.is_file() else "other content", fix=_ANOTHER,
-            )  # fmt: skip
-    about = read_json(path / ABOUT)
-    if about.get("format") != FORMAT:
-        raise CheckpointError(
-            "this checkpoint has another format", where=str(path), expected=str(FORMAT), found=str(about.get("format"))
-        )
-    return Checkpoint(path, about)
-
-
-def _listed(path: Path) -> dict[str, Any]:
-    """The files that the manifest of a checkpoint lists."""
-    manifest = read_json(path / MANIFEST)
-    files = manifest.get("files") if isinstance(manifest, dict) else None
-    if not isinstance(files, dict) or not {ABOUT, TRAINED} <= files.keys() or any(Path(n).name != n for n in files):
-        raise CheckpointError(
-            "this checkpoint is damaged", where=str(path / MANIFEST), expected="a list of the checkpoint's files",
-            found=str(manifest)[:80], fix=_ANOTHER,
-        )  # fmt: skip
-    return files
+    files = listed(path)
+    verify(path, files)
+    about: About = read_about(path)
+    return Checkpoint(path, about.model_dump(exclude_unset=True), frozenset(files))
 
 
 def load_weights(
@@ -257,19 +219,11 @@ def load_weights(
         trained: Names of the parameters that train in any stage; None for those that train now.
 
     Raises:
-        CheckpointError: Another base, or names and shapes that differ; both lists are given.
+        CheckpointError: Another base, or names, shapes and types that differ; both lists are given.
     """
     where = str(checkpoint.path)
-    expected = trained_state(model, trained)
-    saved = _read(checkpoint.path / TRAINED)
-    problems = [f"missing {name}" for name in expected.keys() - saved.keys()]
-    problems += [f"unexpected {name}" for name in saved.keys() - expected.keys()]
-    problems += [
-        f"{name}: shape {tuple(saved[name].shape)} instead of {tuple(expected[name].shape)}"
-        for name in expected.keys() & saved.keys()
-        if saved[name].shape != expected[name].shape
-    ]
-    if problems:
+    saved = read_tensors(checkpoint.path / TRAINED)
+    if problems := differences(trained_state(model, trained), saved):
         raise CheckpointError("this checkpoint does not fit the model", where=where, found="; ".join(problems[:20]))
     if checkpoint.about.get("fingerprint") != base_fingerprint:
         raise CheckpointError(
@@ -278,12 +232,28 @@ def load_weights(
             found=f"fingerprint {base_fingerprint}",
             fix="the frozen weights changed since it was trained; restore them",
         )  # fmt: skip
-    adapters = _read(checkpoint.path / ADAPTER) if (checkpoint.path / ADAPTER).is_file() else {}
-    load_adapter_state(_adapted(model), adapters, where)
-    own = {canonical_name(name): value for name, value in _kept(model, trained)}
+    adapted = adapted_part(model)
+    adapters = read_tensors(checkpoint.path / ADAPTER) if ADAPTER in checkpoint.files else {}
+    if ADAPTER_CONFIG in checkpoint.files:
+        require_adapter_config(checkpoint.path / ADAPTER_CONFIG, adapted)
+    load_adapter_state(adapted, adapters, where)
+    own = kept_tensors(model, trained)
     with torch.no_grad():
         for name, value in saved.items():
             own[name].copy_(value)
+
+
+def differences(expected: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> list[str]:
+    """What is missing, unexpected, or of another shape or type, one line each."""
+    problems = [f"missing {name}" for name in expected if name not in found]
+    problems += [f"unexpected {name}" for name in found if name not in expected]
+    for name in expected.keys() & found.keys():
+        ours, theirs = expected[name], found[name]
+        if ours.shape != theirs.shape:
+            problems.append(f"{name}: shape {tuple(theirs.shape)} instead of {tuple(ours.shape)}")
+        elif ours.dtype != theirs.dtype:
+            problems.append(f"{name}: {theirs.dtype} instead of {ours.dtype}".replace("torch.", ""))
+    return problems
 
 
 def load_training(checkpoint: Checkpoint) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -292,14 +262,19 @@ def load_training(checkpoint: Checkpoint) -> tuple[dict[str, Tensor], dict[str, 
     Raises:
         CheckpointError: This checkpoint was not made to continue from; nothing starts afresh silently.
     """
-    missing = [name for name in (OPTIMIZER, STATE) if not (checkpoint.path / name).is_file()]
+    missing = [name for name in (OPTIMIZER, STATE) if name not in checkpoint.files]
     if missing:
         raise CheckpointError(
             "training cannot continue from this checkpoint", where=str(checkpoint.path),
-            expected=f"{OPTIMIZER} and {STATE}", found=f"no {' and no '.join(missing)}", fix="resume from RUN@last",
+            expected=f"{OPTIMIZER} and {STATE}", found=f"no {' and no '.join(missing)}",
         )  # fmt: skip
-    state = json.loads((checkpoint.path / STATE).read_text(encoding="utf-8"))
-    return _read(checkpoint.path / OPTIMIZER), state
+    state = read_json(checkpoint.path / STATE)
+    if not isinstance(state, dict):
+        raise CheckpointError(
+            "this file of a checkpoint has values that it cannot have", where=str(checkpoint.path / STATE),
+            expected="an object", found=json.dumps(state)[:80],
+        )  # fmt: skip
+    return read_tensors(checkpoint.path / OPTIMIZER), state
 
 
 def load_averages(checkpoint: Checkpoint) -> dict[str, Tensor]:
@@ -308,11 +283,4 @@ def load_averages(checkpoint: Checkpoint) -> dict[str, Tensor]:
     Raises:
         CheckpointError: There are none: the run did not average when it was saved.
     """
-    return _read(checkpoint.path / AVERAGES)
-
-
-def _read(path: Path) -> dict[str, Tensor]:
-    try:
-        return load_file(path)
-    except Exception as error:  # safetensors raises its own type for damage, OSError for absence
-        raise CheckpointError("this file cannot be read", where=str(path), found=str(error)) from error
+    return read_tensors(checkpoint.path / AVERAGES)

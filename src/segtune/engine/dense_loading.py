@@ -9,11 +9,11 @@ from typing import Any
 
 from torch import Tensor
 
-from segtune.core.config import validate
 from segtune.core.errors import CheckpointError, ConfigError, WrongKindOfModel
 from segtune.data.dense.transforms import DenseTransform
-from segtune.engine.checkpoint import ABOUT, Checkpoint, load_weights, trained_names
-from segtune.engine.loading import find_checkpoint
+from segtune.engine.checkpoint import Checkpoint, load_weights
+from segtune.engine.checkpoint_names import find_checkpoint, read_again
+from segtune.engine.trained import trained_names
 from segtune.models.dense.blocks import Blocks, unfreeze
 from segtune.models.dense.config import DenseModelConfig
 from segtune.models.dense.encoder import encoder_from_description
@@ -99,7 +99,7 @@ def load_dense_model(name: str) -> DenseLoaded:
             "this model answers questions; it does not tell classes apart", where=name, expected="a dense run",
             fix="give a question with the image: `segtune predict MODEL IMAGE QUERY`, in Python `segtune.Predictor`",
         )  # fmt: skip
-    return load_dense(checkpoint)
+    return read_again(name, checkpoint, lambda _, found: load_dense(found))
 
 
 def is_dense(checkpoint: Checkpoint | None) -> bool:
@@ -116,19 +116,18 @@ def load_dense(checkpoint: Checkpoint) -> DenseLoaded:
     Raises:
         CheckpointError: It is damaged, or the encoder that it was trained on is gone or another one.
     """
-    about, where = checkpoint.about, str(checkpoint.path)
+    config = checkpoint.setting("model", DenseModelConfig)
+    blocks, classes, description = (checkpoint.fact(key) for key in ("blocks", "classes", "encoder"))
+    where = str(checkpoint.path)
     try:
-        config = validate(DenseModelConfig, about["model"], where=where)
-        encoder = encoder_from_description(about["encoder"]) if is_self_contained(config, about["blocks"]) else None
+        encoder = encoder_from_description(description) if is_self_contained(config, blocks) else None
         with without_hub():
-            model = build_dense(config, tuple(about["classes"]), encoder)
-        loaded = _with_transform(model, config, about["blocks"])
-    except KeyError as error:
-        raise CheckpointError("this checkpoint is damaged", where=where, found=f"no {error} in {ABOUT}") from error
+            model = build_dense(config, tuple(classes), encoder)
+        loaded = _with_transform(model, config, blocks)
     except ConfigError as error:  # nobody's recipe is wrong: the encoder is gone, or another one stands in its place
         raise CheckpointError(
             "the encoder that this model was trained on is not there any more", where=where,
-            expected=str(about["model"].get("encoder")), found=str(error), fix="put it back where it was",
+            expected=str(config.encoder), found=str(error), fix="put it back where it was",
         ) from error  # fmt: skip
     load_weights(checkpoint, loaded.model, loaded.fingerprint, loaded.trained)
     loaded.model.eval()
@@ -161,7 +160,7 @@ def _start_from(loaded: DenseLoaded, name: str) -> None:
             "this model answers questions; it does not tell classes apart", where=f"model.start={name}",
             expected="a dense run or checkpoint", fix="name one, or leave model.start away",
         )  # fmt: skip
-    source = load_dense(checkpoint).model
+    source = read_again(name, checkpoint, lambda _, found: load_dense(found)).model
     if source.classes != loaded.model.classes:
         raise CheckpointError(
             "the model to start from tells other classes apart", where=f"model.start={name}",

@@ -62,11 +62,13 @@ class Ema:
         """Puts saved averages back.
 
         Raises:
-            CheckpointError: They are those of other weights; up to eight are named.
+            CheckpointError: They are those of other weights, or no float32; up to eight are named.
         """
         wrong = self._averages.keys() ^ state.keys()
         wrong |= {
-            name for name in self._averages.keys() & state.keys() if self._averages[name].shape != state[name].shape
+            name
+            for name in self._averages.keys() & state.keys()
+            if (self._averages[name].shape, torch.float32) != (state[name].shape, state[name].dtype)
         }
         if wrong:
             raise CheckpointError(

@@ -15,11 +15,11 @@ from transformers import LlavaForConditionalGeneration, SamModel
 from segtune.core.errors import CheckpointError, ConfigError, WrongKindOfModel
 from segtune.core.files import apply_umask, write_json
 from segtune.core.input_spec import ConversationConfig
-from segtune.core.rundir import nearby
 from segtune.data.conversation import Conversation
 from segtune.data.sources.synthetic.corpus import training_texts
 from segtune.data.transforms import Transform
-from segtune.engine.checkpoint import MANIFEST, Checkpoint, load_weights, open_checkpoint, present
+from segtune.engine.checkpoint import Checkpoint, load_weights
+from segtune.engine.checkpoint_names import find_checkpoint, read_again
 from segtune.engine.config import EvalConfig
 from segtune.engine.processes import from_first
 from segtune.models.adapters import merge_adapters
@@ -146,19 +146,23 @@ def load(name: str) -> Loaded:
         loaded = build(config, None)
         loaded.max_new_tokens = base_facts(base_directory(name)).get(_ANSWER_LENGTH, _USUAL_LENGTH)
         return loaded
+    return read_again(name, checkpoint, _load)
+
+
+def _load(name: str, checkpoint: Checkpoint) -> Loaded:
     if "task" in checkpoint.about:
         raise WrongKindOfModel(
             "this model tells classes apart; it does not answer questions", where=name, expected="a reasoning model",
             found=f"a {checkpoint.about['task']} one",
             fix="leave the question away: `segtune predict MODEL IMAGE`, in Python `segtune.DensePredictor`",
         )  # fmt: skip
-    config = ModelConfig.model_validate(checkpoint.about["model"])
-    wording = ConversationConfig.model_validate(checkpoint.about["conversation"])
+    config = checkpoint.setting("model", ModelConfig)
+    wording = checkpoint.setting("conversation", ConversationConfig)
     with without_hub():
         loaded = build(config, wording, checkpoint.path.parent.parent)
     load_weights(checkpoint, loaded.model, loaded.fingerprint)
-    loaded.max_new_tokens = checkpoint.about.get(_ANSWER_LENGTH, _USUAL_LENGTH)
-    loaded.score_in(checkpoint.about.get(_PRECISION, "fp32"))  # absent in checkpoints from before
+    loaded.max_new_tokens = checkpoint.about.get(_ANSWER_LENGTH) or _USUAL_LENGTH
+    loaded.score_in(checkpoint.about.get(_PRECISION) or "fp32")  # absent in checkpoints from before
     return loaded
 
 
@@ -179,38 +183,6 @@ def usual_device() -> torch.device:
     """The accelerator of this machine, or its CPU."""
     found = torch.accelerator.current_accelerator(check_available=True)
     return torch.device("cpu") if found is None else found
-
-
-def find_checkpoint(name: str) -> Checkpoint | None:
-    """The checkpoint that a name means; None where it means a base without one.
-
-    Raises:
-        CheckpointError: It means neither.
-    """
-    if name in EMBEDDED:
-        return None
-    path, _, which = name.partition("@")
-    directory = Path(path)
-    if (directory / ASSEMBLED).is_file():
-        return None
-    if (directory / MANIFEST).is_file():
-        return open_checkpoint(directory)
-    checkpoints = directory / "checkpoints"
-    if checkpoints.is_dir():
-        there = present(checkpoints)
-        wanted = which or ("best" if "best" in there else "last")
-        if wanted in there:
-            return open_checkpoint(there[wanted])
-        raise CheckpointError(
-            f"this run has no checkpoint {wanted!r}", where=name, expected=", ".join(there) or "any checkpoint",
-            found="none" if not there else wanted, fix="train it further, or name one that is there",
-        )  # fmt: skip
-    raise CheckpointError(
-        "this is no model", where=name,
-        expected="a run directory, a checkpoint directory, a base directory, or segtune/tiny",
-        found="no such file or directory" if not directory.exists() else "none of these",
-        fix=nearby(directory),
-    )  # fmt: skip
 
 
 def _facts_of_base(name: str) -> dict[str, Any]:
@@ -243,7 +215,7 @@ def settle_base(config: ModelConfig, wording: ConversationConfig | None, seed: i
         return config.model_copy(update={"base": RUN_BASE, "seg_hidden": hidden})
     base = config.base if config.base in EMBEDDED else os.path.abspath(config.base)
     checkpoint = find_checkpoint(base)
-    known = checkpoint.about["model"] if checkpoint is not None else _facts_of_base(base)
+    known = checkpoint.fact("model") if checkpoint is not None else _facts_of_base(base)
     return config.model_copy(update={"base": base, "seg_hidden": config.seg_hidden or known.get("seg_hidden")})
 
 

@@ -7,60 +7,43 @@ processes each has the whole model and a share of the batches; what is decided i
 
 from __future__ import annotations
 
+import copy
 import itertools
-import shutil
-import signal
 from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import asdict
-from typing import Any, Protocol
+from functools import partial
+from typing import Any
 
 import torch
 from accelerate import Accelerator
 from torch import nn
 
 from segtune.core import rundir as names
-from segtune.core.errors import Interrupted, SegtuneError
+from segtune.core.errors import Interrupted
 from segtune.core.files import read_json
 from segtune.core.log import get_logger
 from segtune.core.rng import derive
 from segtune.core.rundir import RunDir
-from segtune.engine.checkpoint import ABOUT, save_checkpoint
+from segtune.engine.checkpoint_files import ABOUT, NotFinite
+from segtune.engine.checkpoint_store import LAST, UNVALIDATED
 from segtune.engine.ema import Ema
+from segtune.engine.endings import Diverged, WindowGivenUp, diverged, interrupted
 from segtune.engine.interrupts import Interrupts
 from segtune.engine.memory import peak_memory
-from segtune.engine.optim import optimizer_state
+from segtune.engine.optim import watch_steps
 from segtune.engine.processes import gather, is_first, largest, rank, share_buffers, world
 from segtune.engine.progress import TrainingProgress
+from segtune.engine.saving import Saver
 from segtune.engine.schedule import Schedule, steps_per_epoch
 from segtune.engine.stages import Stage
 from segtune.engine.state import History, Settings, TrainerState
-from segtune.engine.step import StepReport, train_step
-from segtune.engine.task import EpochTracker, Task
+from segtune.engine.step import Observer, StepReport, train_step
+from segtune.engine.task import EpochTracker, ScoredBatches, Task, TrainingBatches
 from segtune.engine.tracker import Stopwatch
-from segtune.losses.objective import add_counts
+from segtune.engine.validation import validate, whole
 
 _log = get_logger(__name__)
-
-
-class TrainingBatches(Protocol):
-    """Batches for training, in an order that the epoch decides."""
-
-    def __len__(self) -> int:
-        """Batches per epoch."""
-        ...
-
-    def batches(self, epoch: int, start: int = 0, rank: int = 0, world: int = 1) -> Iterator[Any]:
-        """Those of an epoch from batch `start` on; of several processes each takes its share."""
-        ...
-
-
-class ScoredBatches(Protocol):
-    """Batches for validation: every sample once."""
-
-    def batches(self, rank: int = 0, world: int = 1) -> Iterator[Any]:
-        """Those of one process."""
-        ...
 
 
 class Trainer:
@@ -80,6 +63,7 @@ class Trainer:
         state: Where to go on; fresh by default.
         history: Rows so far.
         ema: Averages the weights; None where nothing is averaged.
+        interrupts: Notes signals during the whole run; by default during the stage.
     """
 
     def __init__(
@@ -98,11 +82,15 @@ class Trainer:
         state: TrainerState | None = None,
         history: History | None = None,
         ema: Ema | None = None,
+        interrupts: Interrupts | None = None,
     ) -> None:
         self.model, self.optimizer, self.training, self.validation = model, optimizer, training, validation
         self.task, self.run, self.settings, self.accelerator = task, run, settings, accelerator
         self.stage = stage
-        self.about, self.state, self.history, self.ema = about, state or TrainerState(), history or History(), ema
+        self.state, self.history, self.ema = state or TrainerState(), history or History(), ema
+        self.interrupts = interrupts or Interrupts(quiet=not is_first(), launched=world() > 1)
+        self._own_interrupts = interrupts is None
+        self.saver = Saver(run, model, optimizer, accelerator, settings, about, ema)
         self.state.processes = world()
         windows_per_epoch = steps_per_epoch(len(training), settings.train.accumulate, world())
         self.windows_per_epoch, self.total_steps = windows_per_epoch, windows_per_epoch * settings.train.epochs
@@ -110,6 +98,9 @@ class Trainer:
         if accelerator.scaler is not None and self.state.scaler is not None:
             accelerator.scaler.load_state_dict(self.state.scaler)
         self.stopwatch = Stopwatch()
+        self._safe: EpochTracker | None = None
+        """The metrics of the current epoch where the state is that of a whole step; None while it changes."""
+        watch_steps(optimizer, self._leave_safety)
 
     def fit(self) -> History:
         """Trains to the end of the stage.
@@ -124,18 +115,21 @@ class Trainer:
         if is_first() and not self.state.stage_step and self.schedule.shortcoming():
             _log.warning(self.schedule.shortcoming())
         progress = TrainingProgress(self.total_steps, self.state.step, quiet=not is_first())
-        with Interrupts(quiet=not is_first(), launched=world() > 1) as interrupts, progress:
-            while self.state.stage == self.stage.index:
-                self._train_epoch(progress, interrupts)
-                self._end_epoch(progress)
-                if number := largest(interrupts.received or 0):  # it came during the validation
-                    raise self._interrupted(number)
+        with self.interrupts if self._own_interrupts else nullcontext(), progress:
+            try:
+                while self.state.stage == self.stage.index:
+                    self._train_epoch(progress)
+                    self._end_epoch(progress)
+                    self._stop_if_asked()
+            except BaseException as error:
+                self._rescue(error)
+                raise
         return self.history
 
-    def _train_epoch(self, progress: TrainingProgress, interrupts: Interrupts) -> None:
+    def _train_epoch(self, progress: TrainingProgress) -> None:
         state = self.state
         # what a resumed epoch had counted before, one process goes on with
-        tracker = self.task.tracker(state.tracker if is_first() else None)
+        self._safe = tracker = self.task.tracker(state.tracker if is_first() else None)
         self.task.enter_training()
         self.stopwatch.lap()
         for window in self._windows():
@@ -143,20 +137,92 @@ class Trainer:
             # process draws its own, the first one as if it were alone.
             torch.manual_seed(derive(self.settings.seed, "step", state.step, *([rank()] if rank() else [])))
             rate, seen = self._rate(state.stage_step), self.task.tracker()
-            report = train_step(
-                self.model, window, self.optimizer, rate=rate, clip=self.stage.optim.clip,
-                objective=self.task.objective, accelerator=self.accelerator, observe=seen.observe,
-            )  # fmt: skip
+            try:
+                report = train_step(
+                    self.model, window, self.optimizer, rate=rate, clip=self.stage.optim.clip,
+                    objective=self.task.objective, accelerator=self.accelerator, observe=self._observer(seen, window),
+                )  # fmt: skip
+            except WindowGivenUp as given_up:
+                self._save_within_epoch(tracker)
+                raise interrupted(self.run, state, given_up.number) from None
+            self._safe = None
             if not report.skipped:  # what a model answered in a step that was not made counts in no metric
                 tracker.merge(seen)
             if self.ema is not None and not report.skipped:
                 self.ema.update(state.stage_step)
             self._note(report, window, tracker, rate, progress)
-            if number := largest(interrupts.received or 0):  # the signal may have reached one process alone
-                state.tracker = _whole(tracker).to_dict()
-                self._save_last()
-                raise self._interrupted(number)
-        state.tracker = _whole(tracker).to_dict()
+            self._safe = tracker
+            self._pause(tracker)
+        self._safe = None
+        state.tracker = whole(tracker).to_dict()
+
+    def _observer(self, seen: EpochTracker, window: list[Any]) -> Observer:
+        """Adds up what the model answers, and gives a window up between two micro-batches when a signal comes.
+
+        The answers of such a window count nowhere, and its gradients are dropped: a resume makes the whole step.
+        """
+        # several processes have to ask each other equally often; only the last window of an epoch is uneven
+        even = world() == 1 or self.state.window < self.windows_per_epoch - 1
+        left = len(window)
+
+        def observe(output: Any, batch: Any) -> None:
+            nonlocal left
+            seen.observe(output, batch)
+            left -= 1
+            if left and even and (number := largest(self.interrupts.received or 0)):
+                raise WindowGivenUp(number)
+
+        return observe
+
+    def _pause(self, tracker: EpochTracker) -> None:
+        """After a step: saves where it is time to, and ends where a signal came; all processes decide alike."""
+        if self.state.window == self.windows_per_epoch:
+            return  # the end of the epoch does both
+        due = self.saver.is_due(self.state.step)
+        # the signal may have reached one process alone, and clocks differ
+        number, save = divmod(largest(2 * (self.interrupts.received or 0) + due), 2)
+        if number or save:
+            self._save_within_epoch(tracker)
+        if number:
+            raise interrupted(self.run, self.state, number)
+
+    def _save_within_epoch(self, tracker: EpochTracker) -> None:
+        """Saves `last` between two steps; before the first step of an epoch it is saved already, or there is nothing.
+
+        To be called by all processes.
+        """
+        state = self.state
+        if state.window:
+            state.tracker = whole(copy.deepcopy(tracker) if world() > 1 else tracker).to_dict()
+            self.saver.resumable(state, UNVALIDATED if state.window == self.windows_per_epoch else "")
+
+    def _stop_if_asked(self) -> None:
+        """Ends where a signal came to any process; everything is saved."""
+        if number := largest(self.interrupts.received or 0):
+            raise interrupted(self.run, self.state, number)
+
+    def _leave_safety(self) -> None:
+        """The optimiser begins to move the weights: until the step is booked, they belong to no state."""
+        self._safe = None
+
+    def _rescue(self, error: BaseException) -> None:
+        """Saves the last whole step before an error that is not ours ends the run, as far as that can be done.
+
+        Not where the user asked twice to stop, nor with several processes: the others may be gone, and their share of
+        the epoch's metrics with them.
+        """
+        tracker, asked = self._safe, self.interrupts.received is not None
+        if isinstance(error, Interrupted) or not is_first():
+            return
+        if tracker is not None and world() == 1 and not asked and not isinstance(error, NotFinite | Diverged):
+            try:
+                self._save_within_epoch(tracker)
+            except Exception as failed:  # a full disk, a lost accelerator: the error itself is what must be told
+                _log.warning("step %d could not be saved: %s", self.state.step, failed)
+        last = self.run.checkpoint(LAST) / ABOUT
+        if last.is_file() and not isinstance(error, Diverged):
+            step = read_json(last)["step"]
+            _log.warning("saved up to step %d; go on with `segtune train --resume %s`", step, self.run.path)
 
     def _rate(self, step: int) -> float:
         """The main learning rate of the step that follows `step` others of the stage."""
@@ -184,7 +250,7 @@ class Trainer:
             self.run.append_jsonl(names.METRICS, {"step": state.step, "skipped": True, "ids": ids})
             progress.line(f"step {state.step}: loss or gradient is not finite; the step was skipped")
             if state.skipped_in_row >= self.settings.train.max_skipped:
-                raise self._diverged(ids)
+                raise diverged(self.run, state, ids, self.settings.train.precision, self.stage.optim.lr)
             return
         state.skipped_in_row = 0
         tracker.step(terms, self.stopwatch.lap())
@@ -199,33 +265,34 @@ class Trainer:
         state, config = self.state, self.settings.train
         share_buffers(self.model)
         epoch = state.epoch + 1
-        tracker = self.task.tracker(state.tracker)
-        row = self._training_row(tracker)
+        last_epoch = epoch == config.epochs
+        validates = self.validation is not None and (epoch % config.validate_every == 0 or last_epoch)
+        number = largest(self.interrupts.received or 0)
+        if validates or number:  # a validation can take long, or end for lack of memory: what is trained is safe before
+            self.saver.resumable(state, UNVALIDATED)
+        if number:
+            raise interrupted(self.run, state, number)
+        row = self._training_row(self.task.tracker(state.tracker))
         if config.stages:
             row["stage"] = self.stage.index + 1
         self.history.train.append({"epoch": epoch, **row})
         values: dict[str, Any] = dict(row)
-        last_epoch = epoch == config.epochs
         with nullcontext() if self.ema is None else self.ema.applied():
-            if self.validation is not None and (epoch % config.validate_every == 0 or last_epoch):
-                values |= (val := self._validate())
+            if validates:
+                with self.interrupts.at_once(partial(interrupted, self.run, state)):
+                    values |= (val := self._validate())
                 self.history.val.append({"epoch": epoch, **val})
             self.run.write_json(self.run.epoch_metrics(epoch).name, {"epoch": epoch, **values})
             self._write_history()
             skipped, state.skipped = state.skipped, 0
             state.epoch, state.stage_epoch, state.window, state.tracker = epoch, state.stage_epoch + 1, 0, None
             better = state.takes_as_best(values, config, validated=self.validation is not None)
-            if better:
-                self._save("best", values)
-            if config.stages and state.takes_as_best_of_stage(values, config):
-                self._save(self.stage.best, values)
-            if config.keep != "best":
-                self._keep_epoch(epoch, config.keep, values)
+            self.saver.weights(self._names(values, better), state, values)
         state.tell(values, self.stage.optim, config)
         gave_up, over = state.gave_up(config), state.stage_is_over(self.stage.epochs, config)
         if over:
             state.next_stage()
-        self._save_last()
+        self._save_end_of_epoch()
         shown = {k: values[k] for k in self.task.headlines if k in values}
         text = "  ".join(f"{key} {value:.4f}" for key, value in shown.items() if value is not None)
         progress.line(f"epoch {epoch}/{config.epochs}  {text}{state.mark(values, config) if better else ''}")
@@ -236,14 +303,19 @@ class Trainer:
             stop = config.early_stopping
             progress.line(f"stopped early: {stop.metric or config.best} had no gain in {stop.patience} values")
 
-    def _keep_epoch(self, epoch: int, count: int, values: dict[str, Any]) -> None:
-        """Saves an epoch's checkpoint and then removes the oldest beyond `count`."""
-        self._save(f"epoch-{epoch:04}", values)
-        if not is_first():
-            return
-        kept = sorted(self.run.checkpoints.glob("epoch-*"), key=lambda path: (len(path.name), path.name))
-        for old in kept[:-count]:
-            shutil.rmtree(old)
+    def _names(self, values: dict[str, Any], better: bool) -> list[str]:
+        """The names under which the weights of the epoch that is over are kept."""
+        config, state = self.settings.train, self.state
+        names = ["best"] if better else []
+        if config.stages and state.takes_as_best_of_stage(values, config):
+            names.append(self.stage.best)
+        return names if config.keep == "best" else [*names, f"epoch-{state.epoch:04}"]
+
+    def _save_end_of_epoch(self) -> None:
+        """`last` with the outcome of the validation; names of epochs that are no longer kept go before."""
+        if self.settings.train.keep != "best" and is_first():
+            self.saver.store.keep_epochs(self.settings.train.keep)
+        self.saver.resumable(self.state)
 
     def _training_row(self, tracker: EpochTracker) -> dict[str, Any]:
         steps, seconds = max(1, tracker.steps), max(tracker.seconds, 1e-9)
@@ -256,85 +328,13 @@ class Trainer:
         }  # fmt: skip
 
     def _validate(self) -> dict[str, Any]:
-        """Losses and metrics as in training, and what the kind of segmentation measures besides."""
+        """The validation's row of the history."""
         assert self.validation is not None
-        objective = self.task.objective
-        tracker, seconds = self.task.tracker(), Stopwatch()
-        sums: dict[str, float] = {}
-        counts = add_counts(objective, ())
-        self.model.eval()
-        with torch.inference_mode():
-            for batch in self.validation.batches(rank(), world()):
-                batch = batch.to(self.accelerator.device)
-                with self.task.scoring_autocast():
-                    output = self.model(batch)
-                tracker.observe(output, batch)
-                for term, value in objective.sums(output, batch).items():
-                    sums[term] = sums.get(term, 0.0) + float(value)
-                counts = _added([counts, objective.counts(batch)])
-        tracker, sums, counts = _whole(tracker), _added(gather(sums)), _added(gather(counts))
-        means = {term: value / (counts[term] or 1.0) for term, value in sums.items()}
-        means["loss"] = sum(weight * means.get(term, 0.0) for term, weight in objective.weights.items())
-        tracker.step(means, seconds.lap())
-        further, benchmarks = self.task.validate_further(self.validation)
+        row, benchmarks = validate(self.model, self.validation, self.task, self.accelerator)
         self.history.benchmarks |= benchmarks
-        self.task.enter_training()
-        return {**tracker.compute("val_"), **further}
+        return row
 
     def _write_history(self) -> None:
         memory, kind = peak_memory()
         self.history.benchmarks |= {"peak_memory_gb": memory, "memory_kind": kind}
         self.run.write_json(names.HISTORY, asdict(self.history))
-
-    def _about(self, values: dict[str, Any]) -> dict[str, Any]:
-        numbers = {k: v for k, v in values.items() if isinstance(v, int | float)}
-        return {**self.about, "epoch": self.state.epoch, "step": self.state.step, "metrics": numbers}
-
-    def _save(self, name: str, values: dict[str, Any], **more: Any) -> None:
-        """Saves the weights; all processes have the same ones, and the first writes them."""
-        if is_first():
-            save_checkpoint(
-                self.run.checkpoint(name), self.model, self._about(values), trained=self.settings.trained, **more
-            )
-
-    def _save_last(self) -> None:
-        scaler = self.accelerator.scaler
-        self.state.scaler = None if scaler is None else scaler.state_dict()
-        self._save(
-            "last", {}, optimizer=optimizer_state(self.model, self.optimizer), state=asdict(self.state),
-            averages=None if self.ema is None else self.ema.state(),
-        )  # fmt: skip
-
-    def _diverged(self, ids: list[str]) -> SegtuneError:
-        """Why training ends after so many skipped steps, and what is left of it."""
-        run, settings, last = self.run.path, self.settings, self.run.checkpoint("last") / ABOUT
-        precision = "" if settings.train.precision == "fp32" else " or train.precision=fp32"
-        saved = f"{run}@last has the weights after step {read_json(last)['step']}" if last.is_file() else (
-            "no weights had been saved yet"
-        )  # fmt: skip
-        return SegtuneError(
-            f"{self.state.skipped_in_row} steps in a row gave a loss or gradient that is not finite",
-            where=f"step {self.state.step}", found=f"samples {', '.join(ids[:4])}",
-            fix="look at these samples, or begin a new run with a lower rate: "
-            f"`segtune train {run} run.name=NAME optim.lr={self.stage.optim.lr / 3:.1g}`{precision}; "
-            f"a resume would repeat these steps with the settings of this run. {saved}",
-        )  # fmt: skip
-
-    def _interrupted(self, number: int) -> Interrupted:
-        return Interrupted(
-            f"stopped by {signal.Signals(number).name} after step {self.state.step}; everything is saved",
-            signal_number=number, fix=f"go on with `segtune train --resume {self.run.path}`",
-        )  # fmt: skip
-
-
-def _whole(tracker: EpochTracker) -> EpochTracker:
-    """What all processes have seen together, with the first one's times."""
-    first, *others = gather(tracker)
-    for other in others:
-        first.merge(other)
-    return first
-
-
-def _added(parts: list[dict[str, Any]]) -> dict[str, Any]:
-    """Sums of what several processes have by the same names; a process without batches has none."""
-    return {name: sum(part.get(name, 0) for part in parts) for name in dict.fromkeys(itertools.chain(*parts))}

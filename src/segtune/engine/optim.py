@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -123,6 +123,17 @@ def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
         group["lr"] = rate * group.get("share", 1.0)
 
 
+def watch_steps(optimizer: Any, told: Callable[[], None]) -> None:
+    """Tells when an optimiser begins to move its parameters.
+
+    Args:
+        optimizer: As built, or as Accelerate has wrapped it; None does nothing.
+        told: Called before every step.
+    """
+    if (plain := getattr(optimizer, "optimizer", optimizer)) is not None:
+        plain.register_step_pre_hook(lambda *_: told())
+
+
 def optimizer_state(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
     """The optimiser's state by parameter name.
 
@@ -144,12 +155,24 @@ def _as_tensor(value: Tensor | int) -> Tensor:
 
 
 def load_optimizer_state(
-    model: nn.Module, optimizer: torch.optim.Optimizer, state: Mapping[str, Tensor], where: str
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    state: Mapping[str, Tensor],
+    where: str,
+    steps: int | None = None,
 ) -> None:
     """Puts the optimiser's state back.
 
+    Args:
+        model: The model.
+        optimizer: As built.
+        state: What `optimizer_state` gave.
+        where: The file, for the message.
+        steps: How many steps it can have made at most.
+
     Raises:
-        CheckpointError: The state is not that of these parameters; up to eight are named.
+        CheckpointError: The state is not that of these parameters, or has fields, shapes, types or numbers that it
+            cannot have; up to eight are named.
     """
     trained = _trained(model, optimizer)
     entries: dict[str, dict[str, Tensor]] = {name: {} for name in trained}
@@ -164,29 +187,75 @@ def load_optimizer_state(
         raise CheckpointError(
             "this optimiser state belongs to other parameters", where=where, found=", ".join(sorted(wrong)[:8])
         )
+    own = isinstance(optimizer, torch.optim.AdamW)
+    problems = [
+        f"{name}|{problem}"
+        for name, entry in entries.items()
+        if entry and (problem := _wrong_step(entry, steps) or (own and _wrong_moments(entry, trained[name])))
+    ]
     names = {id(parameter): name for name, parameter in trained.items()}
     for place, group, parameter in _placed(optimizer):
-        if entry := entries[names[id(parameter)]]:
-            if isinstance(optimizer, torch.optim.AdamW):
-                optimizer.state[parameter] = {
-                    field: value.clone() if field == "step" else value.to(parameter.device, copy=True)
-                    for field, value in entry.items()
-                }
-            else:
-                _load_bitsandbytes(optimizer, place, group, parameter, entry)
+        name = names[id(parameter)]
+        if not entries[name] or problems:
+            continue
+        if own:
+            optimizer.state[parameter] = {
+                field: value.clone() if field == "step" else value.to(parameter.device, copy=True)
+                for field, value in entries[name].items()
+            }
+        elif problem := _load_bitsandbytes(optimizer, place, group, parameter, entries[name]):
+            problems.append(f"{name}|{problem}")
+    if problems:
+        raise CheckpointError(
+            "this optimiser state has values that it cannot have", where=where, found="; ".join(problems[:8]),
+            fix="it was changed; use another checkpoint",
+        )  # fmt: skip
+
+
+def _wrong_step(entry: Mapping[str, Tensor], steps: int | None) -> str:
+    """What is wrong with the number of steps of a parameter; empty where nothing is."""
+    step = entry.get("step")
+    if step is None:
+        return "step is missing"
+    if step.numel() != 1 or step.dtype not in (torch.float32, torch.int64):
+        return f"step is {str(step.dtype).removeprefix('torch.')} of shape {tuple(step.shape)}"
+    number = float(step)
+    return "" if number >= 1 and number.is_integer() and number <= (steps or number) else f"step is {number:g}"
+
+
+def _wrong_moments(entry: Mapping[str, Tensor], parameter: nn.Parameter) -> str:
+    """What is wrong with the moments of AdamW; empty where nothing is."""
+    if entry.keys() != {"step", "exp_avg", "exp_avg_sq"}:
+        return f"{', '.join(sorted(entry.keys() ^ {'step', 'exp_avg', 'exp_avg_sq'}))} missing or unknown"
+    for field in ("exp_avg", "exp_avg_sq"):
+        if entry[field].dtype != parameter.dtype:
+            return f"{field} is {entry[field].dtype} instead of {parameter.dtype}".replace("torch.", "")
+    if entry["step"].shape != () or entry["step"].dtype != torch.float32:
+        return "step is no number of float32"
+    return "exp_avg_sq is negative" if bool((entry["exp_avg_sq"] < 0).any()) else ""
 
 
 def _load_bitsandbytes(
     optimizer: Any, place: tuple[int, int], group: dict[str, Any], parameter: nn.Parameter, entry: dict[str, Tensor]
-) -> None:
-    """Fills the state that bitsandbytes makes itself, because only it knows what is paged and the maps of its codes."""
+) -> str:
+    """Fills the state that bitsandbytes makes itself, because only it knows what is paged and the maps of its codes.
+
+    Returns:
+        What is wrong with the saved state; empty where nothing is.
+    """
     optimizer.init_state(group, parameter, *place)
     made = optimizer.state[parameter]
+    fields = {field for field in made if not field.startswith("qmap")}
+    if fields != entry.keys():
+        return f"{', '.join(sorted(fields ^ entry.keys()))} missing or unknown"
     for field, value in entry.items():
         if field == "step":
             made["step"] = int(value)
+        elif made[field].shape != value.shape or made[field].dtype != value.dtype:
+            return f"{field} is {value.dtype} {tuple(value.shape)}".replace("torch.", "")
         else:
             made[field].copy_(value)
+    return ""
 
 
 def _placed(optimizer: torch.optim.Optimizer) -> Iterator[tuple[tuple[int, int], dict[str, Any], nn.Parameter]]:

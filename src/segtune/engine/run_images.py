@@ -10,10 +10,11 @@ from segtune.core import rundir as names
 from segtune.core.config import validate
 from segtune.core.errors import CheckpointError
 from segtune.core.files import read_json
+from segtune.core.pointers import resolve
 from segtune.core.yaml_files import load_mapping
 from segtune.data.config import ImageConfig
 from segtune.data.shared import known_pictures, sharing_told
-from segtune.engine.checkpoint import MANIFEST
+from segtune.engine.checkpoint_files import MANIFEST
 
 
 def images_of(model: str, max_pixels: int | None = None, grey_bits: int | None = None) -> ImageConfig:
@@ -30,8 +31,9 @@ def images_of(model: str, max_pixels: int | None = None, grey_bits: int | None =
     Raises:
         ConfigError: The configuration of the run cannot be read, or a value is out of bounds.
     """
-    path = _run_of(model) / names.CONFIG
-    data: Any = load_mapping(path).get("data") if path.is_file() else None
+    run = run_of(model)
+    path = (run or Path(model)) / names.CONFIG
+    data: Any = None if run is None else load_mapping(path).get("data")
     section: Any = data.get("image") if isinstance(data, dict) else None
     given = {"max_pixels": max_pixels, "grey_bits": grey_bits}
     values = {**(section if isinstance(section, dict) else {}), **{k: v for k, v in given.items() if v is not None}}
@@ -49,7 +51,7 @@ def trained_on_told(model: str, data: str, pictures: Mapping[str, str]) -> tuple
     Returns:
         One sentence, or none.
     """
-    path = _run_of(model) / names.DATA
+    path = (run_of(model) or Path(model.partition("@")[0])) / names.DATA
     try:
         facts: Any = read_json(path) if path.is_file() else None
     except CheckpointError as error:
@@ -59,9 +61,16 @@ def trained_on_told(model: str, data: str, pictures: Mapping[str, str]) -> tuple
     return (sharing_told("the training data of this model", data, len(same), same),) if same else ()
 
 
-def _run_of(model: str) -> Path:
-    """The directory where the run of a model would be."""
+def run_of(model: str) -> Path | None:
+    """The run that a model belongs to: itself, or the one that its checkpoint lies in; None where there is none.
+
+    Args:
+        model: A run, a checkpoint or a base, by name.
+    """
     place = Path(model.partition("@")[0])
-    if not (place / names.CONFIG).is_file() and (place / MANIFEST).is_file():
-        return place.resolve().parent.parent  # a checkpoint that lies in its run
-    return place
+    if (place / names.CONFIG).is_file():
+        return place
+    inside = resolve(place)
+    if not (inside / MANIFEST).is_file():
+        return None
+    return next((folder for folder in inside.resolve().parents[:3] if (folder / names.CONFIG).is_file()), None)

@@ -6,6 +6,7 @@ and what a validation measures beyond losses is here, once for each kind.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol, Self
@@ -20,6 +21,26 @@ from segtune.losses.config import LossConfig
 from segtune.losses.objective import Objective
 from segtune.losses.terms import ReasoningObjective
 from segtune.models.reasoning import ReasoningSegmenter
+
+
+class TrainingBatches(Protocol):
+    """Batches for training, in an order that the epoch decides."""
+
+    def __len__(self) -> int:
+        """Batches per epoch."""
+        ...
+
+    def batches(self, epoch: int, start: int = 0, rank: int = 0, world: int = 1) -> Iterator[Any]:
+        """Those of an epoch from batch `start` on; of several processes each takes its share."""
+        ...
+
+
+class ScoredBatches(Protocol):
+    """Batches for validation: every sample once."""
+
+    def batches(self, rank: int = 0, world: int = 1) -> Iterator[Any]:
+        """Those of one process."""
+        ...
 
 
 class EpochTracker(Protocol):

@@ -305,3 +305,15 @@ def _set(section: Mapping[str, Any], keys: Sequence[str], value: Any) -> dict[st
 
 def _value(value: Any) -> str:
     return "null" if value is None else str(value)
+
+
+def rows_until(run: RunDir, step: int) -> list[dict[str, Any]]:
+    """The rows of the metrics up to a step; those after it are written again."""
+    rows = run.read_jsonl(names.METRICS)
+    for number, row in enumerate(rows, start=1):
+        if not isinstance(row, dict) or type(row.get("step")) is not int:
+            raise CheckpointError(
+                "this row has no step", where=f"{run.path / names.METRICS}, line {number}", found=str(row)[:80],
+                fix="remove the line",
+            )  # fmt: skip
+    return [row for row in rows if row["step"] <= step]

@@ -12,13 +12,12 @@ import torch
 
 from segtune.config import DenseExperimentConfig
 from segtune.core.errors import ConfigError
-from segtune.core.files import read_json
 from segtune.core.rng import derive
 from segtune.core.rundir import RunDir
 from segtune.data.dense.loader import DenseScoringLoader, DenseTrainingLoader
 from segtune.data.dense.prepare import PreparedDense, prepare_dense_splits, training_weights
 from segtune.data.unchanged import write_facts
-from segtune.engine.checkpoint import ABOUT
+from segtune.engine.checkpoint import Checkpoint
 from segtune.engine.dense_loading import DenseLoaded, absolute_paths, build_loaded
 from segtune.engine.dense_scoring import score_dense
 from segtune.engine.dense_task import DenseTask
@@ -44,8 +43,14 @@ def settle(config: DenseExperimentConfig, run: RunDir) -> DenseExperimentConfig:
     return config.model_copy(update={"model": absolute_paths(config.model)})
 
 
-def open_session(config: DenseExperimentConfig, run: RunDir, data: Data) -> Session:
+def open_session(config: DenseExperimentConfig, run: RunDir, data: Data, resumed: Checkpoint | None = None) -> Session:
     """Builds model and loaders, and says what the data are.
+
+    Args:
+        config: What to do.
+        run: The run directory.
+        data: From `read_data`.
+        resumed: The checkpoint from which the run goes on, and whose weights will be put in next.
 
     Raises:
         CheckpointError: Weights are missing or do not fit.
@@ -56,9 +61,7 @@ def open_session(config: DenseExperimentConfig, run: RunDir, data: Data) -> Sess
     weights = training_weights(training, config.data)
     write_facts(run, training, validation)
     torch.manual_seed(derive(config.run.seed, "model"))  # what is new is drawn from the global generator
-    last = run.checkpoint("last") / ABOUT  # there where a run goes on
-    resumed = read_json(last) if last.is_file() else None
-    loaded = _build(config, training.source.classes, resumed)
+    loaded = _build(config, training.source.classes, None if resumed is None else resumed.about)
     config.eval.tta.order(loaded.model.classes, loaded.model.binary_classes)  # refuses what would be wrong
     accelerator = accelerator_for(config.train.precision)
     loaded.model.to(accelerator.device)

@@ -22,7 +22,7 @@ from segtune.data.dense.config import DenseDataConfig
 from segtune.data.dense.prepare import PreparedDense, prepare_dense
 from segtune.data.prepare import Prepared, prepare
 from segtune.data.spec import DataSpec, is_absent
-from segtune.engine.checkpoint import MANIFEST
+from segtune.engine.run_images import run_of
 
 P = TypeVar("P", Prepared, PreparedDense)
 
@@ -38,15 +38,6 @@ class OwnData(Generic[P]):
 
     data: P | None
     missing: str = ""
-
-
-def run_of(model: str) -> Path | None:
-    """The run that a model belongs to: itself, or the one that its checkpoint lies in; None where there is none."""
-    place = Path(model.partition("@")[0])
-    if not (place / names.CONFIG).is_file() and (place / MANIFEST).is_file():
-        found = [folder for folder in place.resolve().parents[:3] if (folder / names.CONFIG).is_file()]
-        return found[0] if found else None
-    return place if (place / names.CONFIG).is_file() else None
 
 
 def config_of(model: str) -> AnyConfig | None:

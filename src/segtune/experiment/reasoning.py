@@ -14,7 +14,7 @@ from segtune.data.lengths import require_fitting_texts
 from segtune.data.loader import Draw, ScoringLoader, TrainingLoader
 from segtune.data.prepare import Prepared, prepare_splits
 from segtune.data.unchanged import write_facts
-from segtune.engine.checkpoint import trained_names
+from segtune.engine.checkpoint import Checkpoint
 from segtune.engine.evaluator import score_baselines
 from segtune.engine.inference import MODES
 from segtune.engine.loading import Loaded, build, export_base, settle_base
@@ -24,6 +24,7 @@ from segtune.engine.recompute import recompute_layers
 from segtune.engine.scoring import score
 from segtune.engine.stages import Stage
 from segtune.engine.task import ReasoningTask
+from segtune.engine.trained import trained_names
 from segtune.experiment.session import Session, say
 from segtune.models.config import TrainSettings
 from segtune.models.trainable import apply_trainable, require_trainable_as_declared
@@ -43,8 +44,14 @@ def settle(config: ExperimentConfig, run: RunDir) -> ExperimentConfig:
     return config.model_copy(update={"model": model})
 
 
-def open_session(config: ExperimentConfig, run: RunDir, data: Data) -> Session:
+def open_session(config: ExperimentConfig, run: RunDir, data: Data, resumed: Checkpoint | None = None) -> Session:
     """Builds model and loaders, and says what the data are.
+
+    Args:
+        config: What to do.
+        run: The run directory.
+        data: From `read_data`.
+        resumed: The checkpoint from which the run goes on, and whose weights will be put in next.
 
     Raises:
         CheckpointError: Weights are missing or do not fit.

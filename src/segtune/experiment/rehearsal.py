@@ -14,8 +14,9 @@ from segtune.core.rundir import RunDir, default_name
 from segtune.data.dense.prepare import prepare_dense_splits
 from segtune.data.prepare import named_dataset, prepare_splits
 from segtune.data.spec import is_absent
+from segtune.engine.checkpoint_names import find_checkpoint
 from segtune.engine.dense_loading import is_dense
-from segtune.engine.loading import FROM_NOTHING, find_checkpoint, settle_base
+from segtune.engine.loading import FROM_NOTHING, settle_base
 from segtune.engine.machine import prepare_machine
 from segtune.models.dense.config import EMBEDDED
 from segtune.models.dense.encoder import require_encoder

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,19 +18,17 @@ from segtune.config import AnyConfig, DenseExperimentConfig
 from segtune.core import rundir as names
 from segtune.core.config import diff, dump_yaml
 from segtune.core.environment import describe
+from segtune.core.files import remove_temporaries
 from segtune.core.rundir import RunDir, default_name
 from segtune.data.drawn import require_drawn_as_asked
 from segtune.data.unchanged import digests_of, require_unchanged
 from segtune.engine import heartbeat, processes
-from segtune.engine.checkpoint import (
-    Checkpoint,
-    clean_leftovers,
-    load_averages,
-    load_training,
-    load_weights,
-    open_checkpoint,
-)
+from segtune.engine.checkpoint import Checkpoint, load_averages, load_training, load_weights, open_checkpoint
+from segtune.engine.checkpoint_files import OPTIMIZER, STATE
+from segtune.engine.checkpoint_store import CheckpointStore, clean_leftovers, open_newest, resumable
 from segtune.engine.ema import Ema
+from segtune.engine.endings import interrupted
+from segtune.engine.interrupts import Interrupts
 from segtune.engine.loop import Trainer
 from segtune.engine.machine import prepare_allocator, prepare_machine, require_one_model
 from segtune.engine.optim import build_optimizer, load_optimizer_state, rate_shares
@@ -37,6 +36,7 @@ from segtune.engine.processes import from_first, is_first
 from segtune.engine.schedule import steps_per_epoch
 from segtune.engine.stages import Stage, plan
 from segtune.engine.state import History, Settings, TrainerState
+from segtune.engine.state_file import require_consistent, require_same_model, state_from
 from segtune.experiment import continuing, dense, reasoning
 from segtune.experiment.again import changed, find_run, load_run
 from segtune.experiment.session import Session, say
@@ -102,10 +102,9 @@ def resume(path: str | Path, changes: Sequence[str] = (), *, wanted: AnyConfig |
         found = load_run(run)
         config = found if wanted is None and not changes else changed(run, found, changes, wanted)
         rows = diff(found, config)
-        last = run.checkpoint("last")
-        from_first(lambda: clean_leftovers(last.parent))  # a process killed between two renames had moved it aside
+        from_first(lambda: _clean(run))
         # with more than one epoch behind it somebody has removed `last`: that is refused below, not begun again
-        if not last.exists() and len(History.until(run, found.train.epochs).train) <= 1:
+        if not resumable(run.checkpoints) and len(History.until(run, found.train.epochs).train) <= 1:
             continuing.require_allowed(run, rows, changes, digests=False)
             say(f"resuming {run.path} from the beginning: it had been stopped before its first checkpoint")
             _prepare(config)
@@ -115,7 +114,10 @@ def resume(path: str | Path, changes: Sequence[str] = (), *, wanted: AnyConfig |
             _take(run, session, TrainerState(processes=processes.world()), rows)
             _from_the_start(session)
             return run
-        _continue(run, open_checkpoint(last), found, config, changes)
+        checkpoint, passed_over = from_first(lambda: open_newest(run.checkpoints))
+        for damage in passed_over:
+            say(f"warning: {damage}; going on from step {checkpoint.about['step']} in {checkpoint.path}")
+        _continue(run, checkpoint, found, config, changes)
     return run
 
 
@@ -154,7 +156,7 @@ def _continue(run: RunDir, checkpoint: Checkpoint, found: AnyConfig, config: Any
         changes: What the command line names.
     """
     optimizer_tensors, saved = load_training(checkpoint)
-    state = TrainerState.from_dict(saved)
+    state = state_from(saved, str(checkpoint.path / STATE))
     rows, told = diff(found, config), checkpoint.about
     unknown = [continuing.require_settings(run, found, told)]
     digests = continuing.digests_told(told)
@@ -168,11 +170,13 @@ def _continue(run: RunDir, checkpoint: Checkpoint, found: AnyConfig, config: Any
     _prepare(config)
     data = _kind(config).read_data(config)
     unknown.append(from_first(lambda: require_unchanged(run, data[0], data[1], digests)))
-    session = _open(config, run, data)
+    session = _open(config, run, data, checkpoint)
+    _require_own(session, state, checkpoint)
     continuing.require_same_base(str(checkpoint.path), told, session.fingerprint)
     load_weights(checkpoint, session.model, session.fingerprint, session.trained)
+    from_first(lambda: CheckpointStore(run.checkpoints, config.train.save_total_limit).restore(checkpoint))
     history = History.until(run, state.epoch)
-    run.write_jsonl(names.METRICS, [r for r in run.read_jsonl(names.METRICS) if r["step"] <= state.step])
+    run.write_jsonl(names.METRICS, continuing.rows_until(run, state.step))
     for line in filter(None, unknown):
         say(f"a run from before: {line}")
     _take(run, session, state, rows)
@@ -180,8 +184,9 @@ def _continue(run: RunDir, checkpoint: Checkpoint, found: AnyConfig, config: Any
     if line := continuing.rates_told(state, before, config.train, config.optim, per_epoch):
         say(line)
     say(f"resuming {run.path} after epoch {state.epoch} of {config.train.epochs}, step {state.step}")
-    _fit(session, state, history, optimizer_tensors, checkpoint)
-    _finish(session)
+    with _interrupts() as interrupts:
+        _fit(session, state, history, interrupts, optimizer_tensors, checkpoint)
+        _finish(session, state, interrupts)
 
 
 def _take(run: RunDir, session: Session, state: TrainerState, rows: Sequence[continuing.Row]) -> None:
@@ -197,6 +202,28 @@ def _take(run: RunDir, session: Session, state: TrainerState, rows: Sequence[con
         run.write_text(names.CONFIG, dump_yaml(session.config))
     if run.writes:
         (run.path / names.CARD).unlink(missing_ok=True)  # it is written last: a run that has one is complete
+
+
+def _clean(run: RunDir) -> None:
+    """Removes what a killed process has left half-written, and puts back what it had moved aside."""
+    clean_leftovers(run.checkpoints)
+    remove_temporaries(run.path)
+
+
+def _require_own(session: Session, state: TrainerState, checkpoint: Checkpoint) -> None:
+    """Raises `CheckpointError` where a checkpoint says what cannot be of this run."""
+    train = session.config.train
+    steps = steps_per_epoch(len(session.training), train.accumulate, processes.world())
+    require_same_model(checkpoint.about, session.about, str(checkpoint.path))
+    require_consistent(
+        state, train, plan(train, session.config.optim), steps, session.accelerator.scaler is not None,
+        session.task, str(checkpoint.path / STATE),
+    )  # fmt: skip
+
+
+def _interrupts() -> Interrupts:
+    """Signals, noted during the whole run."""
+    return Interrupts(quiet=not is_first(), launched=processes.world() > 1)
 
 
 def _require_drawn(config: AnyConfig) -> None:
@@ -220,9 +247,9 @@ def _prepare(config: AnyConfig) -> None:
 
 
 @processes.together()
-def _open(config: AnyConfig, run: RunDir, data: Any) -> Session:
+def _open(config: AnyConfig, run: RunDir, data: Any, resumed: Checkpoint | None = None) -> Session:
     """Builds the model, and writes down and shows what will happen before anything does."""
-    session = _kind(config).open_session(config, run, data)
+    session = _kind(config).open_session(config, run, data, resumed)
     stages = plan(config.train, config.optim)
     for stage in stages:  # for its refusals: a stage that cannot be is told before the first one begins
         session.enter_stage(stage)
@@ -240,16 +267,20 @@ def _open(config: AnyConfig, run: RunDir, data: Any) -> Session:
 
 def _from_the_start(session: Session) -> None:
     """Everything that a run does once it stands: scores before, training, scores after."""
-    if session.config.eval.before and session.validation is not None:
-        session.score(session.run.path / BEFORE, 0)
-    _fit(session, TrainerState(), History())
-    _finish(session)
+    state = TrainerState()
+    with _interrupts() as interrupts:
+        if session.config.eval.before and session.validation is not None:
+            with interrupts.at_once(partial(interrupted, session.run, state)):
+                session.score(session.run.path / BEFORE, 0)
+        _fit(session, state, History(), interrupts)
+        _finish(session, state, interrupts)
 
 
 def _fit(
     session: Session,
     state: TrainerState,
     history: History,
+    interrupts: Interrupts,
     optimizer_tensors: dict[str, torch.Tensor] | None = None,
     checkpoint: Checkpoint | None = None,
 ) -> None:
@@ -264,14 +295,15 @@ def _fit(
         optimizer = build_optimizer(session.model, stage.optim, session.components)
         ema = Ema(session.model, config.train.ema) if config.train.ema else None
         if checkpoint is not None and optimizer_tensors is not None and stage.index == begun:
-            load_optimizer_state(session.model, optimizer, optimizer_tensors, str(checkpoint.path))
+            where = str(checkpoint.path / OPTIMIZER)
+            load_optimizer_state(session.model, optimizer, optimizer_tensors, where, steps=state.stage_step)
             if ema is not None:
                 ema.load(load_averages(checkpoint), str(checkpoint.path))
         prepared = session.accelerator.prepare_optimizer(optimizer, device_placement=False)  # fp16: with its scaler
         settings = Settings(config.train, config.run.seed, session.trained)
         Trainer(
             session.model, prepared, session.training, session.validation, session.task, session.run, settings, stage,
-            session.accelerator, session.about, state=state, history=history, ema=ema,
+            session.accelerator, session.about, state=state, history=history, ema=ema, interrupts=interrupts,
         ).fit()  # fmt: skip
 
 
@@ -287,8 +319,13 @@ def _enter(session: Session, stage: Stage, count: int) -> None:
     say(render_table(rows))
 
 
-def _finish(session: Session) -> None:
-    """Scores the best checkpoint, writes figure, report and card, exports."""
+def _finish(session: Session, state: TrainerState, interrupts: Interrupts) -> None:
+    """Scores the best checkpoint, writes figure, report and card, exports; a resume does all of it again."""
+    with interrupts.at_once(partial(interrupted, session.run, state)):
+        _complete(session)
+
+
+def _complete(session: Session) -> None:
     config, run = session.config, session.run
     processes.gather(None)  # until the first one has saved it
     checkpoint = open_checkpoint(run.checkpoint("best"))

@@ -13,10 +13,9 @@ from torch import nn
 from segtune.config import AnyConfig
 from segtune.core.log import console
 from segtune.core.rundir import RunDir
-from segtune.engine.loop import ScoredBatches, TrainingBatches
 from segtune.engine.processes import is_first
 from segtune.engine.stages import Stage
-from segtune.engine.task import Task
+from segtune.engine.task import ScoredBatches, Task, TrainingBatches
 from segtune.models.trainable import component_of
 
 

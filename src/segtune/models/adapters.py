@@ -164,6 +164,11 @@ def load_adapter_state(vlm: nn.Module, state: Mapping[str, Tensor], where: str) 
         for name in expected.keys() & state.keys()
         if state[name].shape != expected[name].shape
     ]
+    problems += [
+        f"{name}: {state[name].dtype} instead of {expected[name].dtype}".replace("torch.", "")
+        for name in expected.keys() & state.keys()
+        if state[name].dtype != expected[name].dtype
+    ]
     if problems:
         raise CheckpointError(
             "the saved adapters do not fit this model", where=where, found="; ".join(sorted(problems)[:20])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -231,7 +232,8 @@ def _fits_together(document: Row) -> bool:
 
 def _best_epoch(run: RunDir, config: Row, rows: list[Row], checkpoint: str = "best") -> int | None:
     """As a checkpoint of the best says; where checkpoints were not kept, by the rule that chose it among these rows."""
-    said = _part(run, f"{names.CHECKPOINTS}/{checkpoint}/checkpoint.json").get("epoch")
+    place = os.path.relpath(run.checkpoint(checkpoint), run.path)
+    said = _part(run, f"{place}/checkpoint.json").get("epoch")
     if isinstance(said, int):
         return said
     train = config.get("train") or {}

@@ -186,7 +186,10 @@ def encoder_from_description(description: dict[str, Any]) -> Encoder:
     except (KeyError, TypeError) as error:
         raise CheckpointError("no encoder is described here", where=where, found=str(error)) from error
     family_of(own, where)
-    return Encoder(_random_backbone(own), mean, std)
+    try:
+        return Encoder(_random_backbone(own), mean, std)
+    except Exception as error:  # sizes and types that no layer can have fail wherever they are first used
+        raise CheckpointError("no encoder can be built as described here", where=where, found=str(error)) from error
 
 
 def _random_backbone(own: Any) -> Any:
