@@ -7,7 +7,7 @@ refused in milliseconds.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 from pydantic.json_schema import models_json_schema
@@ -42,7 +42,19 @@ class RunConfig(Config):
     root: str = Field("runs", description="directory that holds the runs")
     seed: int = Field(0, ge=0, description="of everything that is drawn")
     threads: int | None = Field(None, ge=1, description="CPU threads of torch; default its own choice")
+    num_processes: Literal["auto"] | Annotated[int, Field(ge=1)] = Field(
+        1, description="processes on this machine that share the train.accumulate micro-batches of a step"
+    )
     export: str | None = Field(None, description="directory to which the best model is written as a base, merged")
+
+
+def _require_shares(run: RunConfig, train: TrainConfig) -> None:
+    """Refuses a number of processes by which the micro-batches of a step cannot be divided."""
+    if run.num_processes != "auto" and train.accumulate % run.num_processes:
+        raise ValueError(
+            f"run.num_processes={run.num_processes} does not divide train.accumulate={train.accumulate}: "
+            "every process takes an equal share of the micro-batches of a step"
+        )
 
 
 class ExperimentConfig(Config):
@@ -62,6 +74,7 @@ class ExperimentConfig(Config):
 
     @model_validator(mode="after")
     def _something_trains(self) -> Self:
+        _require_shares(self.run, self.train)
         require_effect(self.model)
         require_weight(self.losses)
         return self
@@ -110,6 +123,7 @@ class DenseExperimentConfig(Config):
 
     @model_validator(mode="after")
     def _heads_learn(self) -> Self:
+        _require_shares(self.run, self.train)
         classes, binary = self.model.multiclass, bool(self.model.binary_classes)
         self.losses.require_weights(classes=classes, binary=binary)
         return self

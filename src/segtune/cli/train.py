@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from segtune.cli.launch import companions, end_with_parent, wanted_processes
 from segtune.core.errors import ConfigError, DataError
 from segtune.core.recipe_files import shipped_recipes
 from segtune.core.rundir import RunDir
+from segtune.core.yaml_files import load_mapping
 
 if TYPE_CHECKING:
     from segtune.data.spec import DataSpec
@@ -39,13 +41,15 @@ def train(
       segtune train own data.root=photos optim.lr=1e-4 run.name=first
       segtune train --resume runs/first
     """
+    end_with_parent()
     if resume is not None:
         if recipe is not None or dry_run:
             raise ConfigError("--resume stands alone: a run continues with the settings that it began with")
-        RunDir.open(resume)  # a wrong path is told before the seconds that the engine takes to load
-        from segtune import experiment
+        run = RunDir.open(resume)  # a wrong path is told before the seconds that the engine takes to load
+        with companions(_begun_with(run), ["train", "--resume", str(resume)]):
+            from segtune import experiment
 
-        _closing(experiment.resume(resume))
+            _closing(experiment.resume(resume))
         return
     if recipe is None or ("=" in recipe and not Path(recipe).is_file()):
         names = ", ".join(shipped_recipes())
@@ -58,9 +62,18 @@ def train(
 
         typer.echo(dump_yaml(config), nl=False)
         return
-    from segtune import experiment
+    count = wanted_processes(config.run.num_processes, config.train.accumulate)
+    with companions(count, ["train", recipe, *(settings or []), f"run.num_processes={count}"]):
+        from segtune import experiment
 
-    _closing(experiment.train(config))
+        _closing(experiment.train(config))
+
+
+def _begun_with(run: RunDir) -> int:
+    """The number of processes that the command itself had started; 1 where a launcher was used or none was needed."""
+    section = load_mapping(run.config).get("run")
+    count = section.get("num_processes", 1) if isinstance(section, dict) else 1
+    return count if isinstance(count, int) and count > 0 else 1
 
 
 def _closing(run: RunDir) -> None:

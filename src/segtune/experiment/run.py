@@ -16,6 +16,7 @@ from segtune.config import AnyConfig, DenseExperimentConfig, validate_run
 from segtune.core import rundir as names
 from segtune.core.config import dump_yaml
 from segtune.core.environment import describe
+from segtune.core.errors import ConfigError
 from segtune.core.rundir import RunDir, default_name
 from segtune.core.yaml_files import load_mapping
 from segtune.engine import processes
@@ -27,6 +28,7 @@ from segtune.engine.checkpoint import (
     load_weights,
     open_checkpoint,
 )
+from segtune.engine.config import TrainConfig
 from segtune.engine.ema import Ema
 from segtune.engine.loop import Trainer
 from segtune.engine.machine import prepare_allocator, prepare_machine, require_one_model
@@ -56,6 +58,7 @@ def train(config: AnyConfig) -> RunDir:
     """
     prepare_allocator()  # before anything may touch a GPU
     processes.join()
+    config = _settle_processes(config)
     _prepare(config)
     kind = _kind(config)
     data = kind.read_data(config)
@@ -87,7 +90,7 @@ def resume(path: str | Path) -> RunDir:
     prepare_allocator()
     processes.join()
     with from_first(lambda: RunDir.open(path).lock()) as run:
-        config = validate_run(load_mapping(run.config), where=str(run.config))
+        config = _settle_processes(validate_run(load_mapping(run.config), where=str(run.config)))
         last = run.checkpoint("last")
         from_first(lambda: clean_leftovers(last.parent))  # a process killed between two renames had moved it aside
         # with more than one epoch behind it somebody has removed `last`: that is refused below, not begun again
@@ -121,6 +124,36 @@ def resume(path: str | Path) -> RunDir:
 def _kind(config: AnyConfig) -> Any:
     """The module that composes runs of this kind."""
     return dense if isinstance(config, DenseExperimentConfig) else reasoning
+
+
+@processes.together()
+def _settle_processes(config: AnyConfig) -> AnyConfig:
+    """The configuration with the number of processes that there are in the place of `auto`.
+
+    Raises:
+        ConfigError: There are others than `run.num_processes` says, or they cannot share the micro-batches of a step.
+    """
+    wanted, found = config.run.num_processes, processes.world()
+    if wanted == 1:
+        return config
+    if wanted not in ("auto", found):
+        raise ConfigError(
+            "other processes than the run asks for", where="run.num_processes", expected=str(wanted), found=str(found),
+            fix="`segtune train` starts them itself; torchrun has to be told the same number",
+        )  # fmt: skip
+    if config.train.accumulate % found:
+        raise ConfigError(
+            "the processes cannot share the micro-batches of a step", where="train.accumulate",
+            expected=f"a multiple of {found}", found=str(config.train.accumulate),
+        )  # fmt: skip
+    return config.model_copy(update={"run": config.run.model_copy(update={"num_processes": found})})
+
+
+def _own_share(config: AnyConfig) -> TrainConfig:
+    """The settings of training for one of the processes that share the micro-batches of a step."""
+    if config.run.num_processes == 1:  # under a launcher each process takes them all, and the step has more
+        return config.train
+    return config.train.model_copy(update={"accumulate": config.train.accumulate // processes.world()})
 
 
 @processes.together()
@@ -179,7 +212,7 @@ def _fit(
             if ema is not None:
                 ema.load(load_averages(checkpoint), str(checkpoint.path))
         prepared = session.accelerator.prepare_optimizer(optimizer, device_placement=False)  # fp16: with its scaler
-        settings = Settings(config.train, config.run.seed, session.trained)
+        settings = Settings(_own_share(config), config.run.seed, session.trained)
         Trainer(
             session.model, prepared, session.training, session.validation, session.task, session.run, settings, stage,
             session.accelerator, session.about, state=state, history=history, ema=ema,
