@@ -26,6 +26,7 @@ from segtune.engine.config import (
     OptimConfig,
     TrainConfig,
     require_watched,
+    share_of_step,
     watched,
 )
 from segtune.engine.dense_config import DenseEvalConfig
@@ -43,17 +44,17 @@ class RunConfig(Config):
     seed: int = Field(0, ge=0, description="of everything that is drawn")
     threads: int | None = Field(None, ge=1, description="CPU threads of torch; default its own choice")
     num_processes: Literal["auto"] | Annotated[int, Field(ge=1)] = Field(
-        1, description="processes on this machine that share the train.accumulate micro-batches of a step"
+        1, description="processes on this machine that share the images of a step; auto: one for each GPU or CPU core"
     )
     export: str | None = Field(None, description="directory to which the best model is written as a base, merged")
 
 
 def _require_shares(run: RunConfig, train: TrainConfig) -> None:
-    """Refuses a number of processes by which the micro-batches of a step cannot be divided."""
-    if run.num_processes != "auto" and train.accumulate % run.num_processes:
+    """Refuses a number of processes among which the images of a step cannot be divided."""
+    if run.num_processes != "auto" and share_of_step(train, run.num_processes) is None:
         raise ValueError(
-            f"run.num_processes={run.num_processes} does not divide train.accumulate={train.accumulate}: "
-            "every process takes an equal share of the micro-batches of a step"
+            f"run.num_processes={run.num_processes} divides neither train.accumulate={train.accumulate} nor "
+            f"train.batch_size={train.batch_size}: every process takes an equal share of the images of a step"
         )
 
 

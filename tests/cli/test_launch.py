@@ -14,6 +14,7 @@ import torch
 from segtune.cli import launch
 from segtune.config import load_recipe
 from segtune.core.errors import ConfigError
+from segtune.engine.config import TrainConfig
 
 NEVER = "#!/bin/sh\ntrap '' TERM\necho $$ > pid\nwhile :; do sleep 0.1; done\n"
 """A process that does not leave, and not for a SIGTERM either."""
@@ -34,29 +35,31 @@ def _stands_for_python(place: Path, script: str, monkeypatch: pytest.MonkeyPatch
 
 
 @pytest.mark.parametrize(
-    ("cores", "accumulate", "count"), [(1, 2, 1), (2, 2, 2), (2, 1, 1), (2, 3, 1), (3, 4, 2), (64, 6, 6), (4, 6, 3)]
+    ("cores", "batch_size", "accumulate", "count"),
+    [(1, 4, 1, 1), (2, 4, 1, 2), (2, 3, 1, 1), (2, 3, 2, 2), (3, 4, 1, 2), (64, 6, 1, 6), (4, 1, 6, 3), (4, 1, 1, 1)],
 )
-def test_auto_is_what_divides_the_micro_batches_and_has_a_core(
-    cores: int, accumulate: int, count: int, monkeypatch: pytest.MonkeyPatch
+def test_auto_is_what_can_share_a_step_and_has_a_core(
+    cores: int, batch_size: int, accumulate: int, count: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(launch, "usable_cores", lambda: cores)
     monkeypatch.setattr(torch.accelerator, "current_accelerator", lambda **_: None)
-    assert launch.wanted_processes("auto", accumulate) == count
-    assert launch.wanted_processes(5, accumulate) == 5
+    train = TrainConfig(batch_size=batch_size, accumulate=accumulate)
+    assert launch.wanted_processes("auto", train) == count
+    assert launch.wanted_processes(5, train) == 5
 
 
 def test_gpus_count_where_there_are_some(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(launch, "usable_cores", lambda: 64)
     monkeypatch.setattr(torch.accelerator, "current_accelerator", lambda **_: torch.device("cuda"))
     monkeypatch.setattr(torch.accelerator, "device_count", lambda: 2)
-    assert launch.wanted_processes("auto", 8) == 2
+    assert launch.wanted_processes("auto", TrainConfig(batch_size=8)) == 2
 
 
-def test_a_number_that_divides_no_step_is_refused() -> None:
-    with pytest.raises(ConfigError, match=r"run.num_processes=2 does not divide train.accumulate=3"):
-        load_recipe("quickstart", ["run.num_processes=2", "train.accumulate=3"])
-    with pytest.raises(ConfigError, match=r"run.num_processes=2 does not divide train.accumulate=1"):
-        load_recipe("shapes", ["run.num_processes=2"])
+def test_a_number_that_cannot_share_a_step_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"run.num_processes=2 divides neither train.accumulate=3 nor train.batch"):
+        load_recipe("quickstart", ["run.num_processes=2", "train.accumulate=3", "train.batch_size=5"])
+    with pytest.raises(ConfigError, match=r"run.num_processes=3 divides neither train.accumulate=1 nor train.batch"):
+        load_recipe("shapes", ["run.num_processes=3"])
 
 
 def test_the_others_get_the_command_and_their_number(

@@ -100,8 +100,8 @@ def _ids(path: Path) -> list[str]:
 
 
 def test_the_command_itself_starts_two_and_resumes_with_two(one: Path, workplace: Path) -> None:
-    """Stopped between two epochs and continued; the micro-batches of a step are shared, so the step is that of one."""
-    run, shared = workplace / RUNS / "shared", {"run__num_processes": 2, "train__accumulate": 2, "eval__final": False}
+    """Stopped after an epoch and continued; the images of a step are shared, so the step is that of one process."""
+    run, shared = workplace / RUNS / "shared", {"run__num_processes": 2, "train__batch_size": 4, "eval__final": False}
     process = start(two("shared", **shared), workplace)
     wait_for((run / "checkpoints" / "last").is_dir, process)
     process.send_signal(signal.SIGINT)  # to the first one alone
@@ -116,7 +116,7 @@ def test_the_command_itself_starts_two_and_resumes_with_two(one: Path, workplace
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 def test_what_ends_the_first_ends_the_others_it_started(number: signal.Signals, workplace: Path) -> None:
     name = f"ended-{number.name}"
-    settings = {"run__num_processes": 2, "train__accumulate": 2, "train__epochs": 50}
+    settings = {"run__num_processes": 2, "train__epochs": 50}
     process = start(two(name, **settings), workplace)
     wait_for((workplace / RUNS / name / "checkpoints" / "last").is_dir, process)
     others = _group(process.pid) - {process.pid}

@@ -17,6 +17,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Literal
 
+from segtune.engine.config import TrainConfig, share_of_step
+
 PARENT = "SEGTUNE_PARENT"
 """The environment variable that tells a started process who has started it."""
 
@@ -27,26 +29,24 @@ _LEAVES_WITHIN = {True: 60.0, False: 3.0}
 """Seconds that another process gets to leave, by whether the first one is done (else it has failed)."""
 
 
-def wanted_processes(wanted: int | Literal["auto"], accumulate: int) -> int:
+def wanted_processes(wanted: int | Literal["auto"], train: TrainConfig) -> int:
     """How many processes a run gets on this machine.
 
     Args:
         wanted: `run.num_processes`.
-        accumulate: `train.accumulate`, the micro-batches of a step, of which each process takes an equal share.
+        train: Says how many images a step has, of which each process takes an equal share.
 
     Returns:
-        What is wanted; for `auto` the largest number that divides `accumulate` and does not exceed the GPUs of this
-        machine or, where there is none, the CPU cores that this process may use.
+        What is wanted; for `auto` the largest number that can share a step and does not exceed the GPUs of this machine
+        or, where there is none, the CPU cores that this process may use.
     """
     if wanted != "auto":
         return wanted
-    if accumulate == 1:
-        return 1
     import torch  # takes seconds, and they are needed for training anyhow
 
     gpu = torch.accelerator.current_accelerator(check_available=True)
     most = torch.accelerator.device_count() if gpu is not None else usable_cores()
-    return max(count for count in range(1, accumulate + 1) if accumulate % count == 0 and count <= max(1, most))
+    return max(count for count in range(1, max(1, most) + 1) if share_of_step(train, count) is not None)
 
 
 def usable_cores() -> int:

@@ -62,7 +62,7 @@ def train(
 
         typer.echo(dump_yaml(config), nl=False)
         return
-    count = wanted_processes(config.run.num_processes, config.train.accumulate)
+    count = wanted_processes(config.run.num_processes, config.train)
     with companions(count, ["train", recipe, *(settings or []), f"run.num_processes={count}"]):
         from segtune import experiment
 

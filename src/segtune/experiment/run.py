@@ -28,7 +28,7 @@ from segtune.engine.checkpoint import (
     load_weights,
     open_checkpoint,
 )
-from segtune.engine.config import TrainConfig
+from segtune.engine.config import share_of_step
 from segtune.engine.ema import Ema
 from segtune.engine.loop import Trainer
 from segtune.engine.machine import prepare_allocator, prepare_machine, require_one_model
@@ -131,7 +131,7 @@ def _settle_processes(config: AnyConfig) -> AnyConfig:
     """The configuration with the number of processes that there are in the place of `auto`.
 
     Raises:
-        ConfigError: There are others than `run.num_processes` says, or they cannot share the micro-batches of a step.
+        ConfigError: There are others than `run.num_processes` says, or they cannot share the images of a step.
     """
     wanted, found = config.run.num_processes, processes.world()
     if wanted == 1:
@@ -141,19 +141,21 @@ def _settle_processes(config: AnyConfig) -> AnyConfig:
             "other processes than the run asks for", where="run.num_processes", expected=str(wanted), found=str(found),
             fix="`segtune train` starts them itself; torchrun has to be told the same number",
         )  # fmt: skip
-    if config.train.accumulate % found:
+    if share_of_step(config.train, found) is None:
         raise ConfigError(
-            "the processes cannot share the micro-batches of a step", where="train.accumulate",
-            expected=f"a multiple of {found}", found=str(config.train.accumulate),
+            "the processes cannot share the images of a step", where="train.batch_size",
+            expected=f"a multiple of {found}, or such a train.accumulate", found=str(config.train.batch_size),
         )  # fmt: skip
     return config.model_copy(update={"run": config.run.model_copy(update={"num_processes": found})})
 
 
-def _own_share(config: AnyConfig) -> TrainConfig:
-    """The settings of training for one of the processes that share the micro-batches of a step."""
-    if config.run.num_processes == 1:  # under a launcher each process takes them all, and the step has more
-        return config.train
-    return config.train.model_copy(update={"accumulate": config.train.accumulate // processes.world()})
+def _own_share(config: AnyConfig) -> AnyConfig:
+    """The configuration for one of the processes that share the images of a step."""
+    share = share_of_step(config.train, processes.world())
+    if config.run.num_processes == 1 or share is None:  # under a launcher each takes what the recipe says
+        return config
+    train = config.train.model_copy(update={"batch_size": share[0], "accumulate": share[1]})
+    return config.model_copy(update={"train": train})
 
 
 @processes.together()
@@ -167,7 +169,7 @@ def _prepare(config: AnyConfig) -> None:
 @processes.together()
 def _open(config: AnyConfig, run: RunDir, data: Any) -> Session:
     """Builds the model, and writes down and shows what will happen before anything does."""
-    session = _kind(config).open_session(config, run, data)
+    session = _kind(config).open_session(_own_share(config), run, data)
     stages = plan(config.train, config.optim)
     for stage in stages:  # for its refusals: a stage that cannot be is told before the first one begins
         session.enter_stage(stage)
@@ -212,7 +214,7 @@ def _fit(
             if ema is not None:
                 ema.load(load_averages(checkpoint), str(checkpoint.path))
         prepared = session.accelerator.prepare_optimizer(optimizer, device_placement=False)  # fp16: with its scaler
-        settings = Settings(_own_share(config), config.run.seed, session.trained)
+        settings = Settings(config.train, config.run.seed, session.trained)
         Trainer(
             session.model, prepared, session.training, session.validation, session.task, session.run, settings, stage,
             session.accelerator, session.about, state=state, history=history, ema=ema,
