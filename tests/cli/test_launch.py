@@ -77,6 +77,7 @@ def test_the_others_get_the_command_and_their_number(
         assert (own["LOCAL_RANK"], own["WORLD_SIZE"], own["LOCAL_WORLD_SIZE"]) == (rank, "3", "3")
         assert (own["MASTER_ADDR"], own["MASTER_PORT"]) == ("127.0.0.1", first["MASTER_PORT"])
         assert own[launch.PARENT] == str(os.getpid())
+        assert int(own["OMP_NUM_THREADS"]) >= 1
 
 
 def test_nothing_is_started_for_one_or_under_a_launcher(alone: None, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -70,6 +70,8 @@ def companions(count: int, arguments: Sequence[str]) -> Iterator[None]:
     common = {
         "WORLD_SIZE": str(count), "LOCAL_WORLD_SIZE": str(count),
         "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(_free_port()),
+        # Accelerate would set it too, with a warning
+        "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(max(1, usable_cores() // count))),
     }  # fmt: skip
     before, others, done = dict(os.environ), list[subprocess.Popen[bytes]](), threading.Event()
     try:
