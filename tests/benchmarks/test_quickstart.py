@@ -116,6 +116,8 @@ def test_a_run_of_the_command_becomes_a_row(
 def test_the_readme_quotes_the_range_of_the_recipe_as_it_stands(bench: ModuleType) -> None:
     """And it promises 0.05 below the lowest, rounded down."""
     found = bench.ranges(json.loads(bench.RESULTS.read_text()), bench.settings_of(load_recipe("quickstart")))
+    if not found:
+        pytest.skip("no run of the recipe as it stands has been measured yet")
     readme = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
     for low, high in found.values():
         assert f"{low:.3f} to {high:.3f}" in readme
