@@ -25,7 +25,7 @@ NEED_A_GPU = {"own", "llava15-7b-qlora", "dinov2-giant-stages"}
 LEARNS: dict[str, tuple[str, str | None, list[str], float]] = {
     "quickstart": ("gIoU", None, [TWO, "train.epochs=1", "eval.before=false"], 0.20),
     "shapes": ("mIoU", None, ["run.threads=2"], 0.30),
-    "tiny-vit": ("mIoU", None, ["run.threads=2", "train.epochs=4"], 0.10),
+    "tiny-vit": ("mIoU", None, ["run.threads=2", "train.epochs=2"], 0.0),
     "street": ("gIoU", "camvid_reasonseg", [TWO, "train.epochs=12"], 0.0),
     "camvid": ("mIoU", "camvid", ["train.epochs=3"], 0.15),
     "wounds": ("foreground_dice", "foot_ulcer", ["train.epochs=3"], 0.15),
@@ -59,6 +59,9 @@ def test_a_recipe_beats_the_best_trivial_baseline(recipe: str, tmp_path: Path) -
 
 def _best_baseline(document: dict[str, Any], metric: str) -> float:
     values = [row[metric] for row in document["baselines"].values() if row.get(metric) is not None]
+    if metric == "mIoU":  # a stream has no training data whose most frequent class is known; this is the best class
+        most = max(row["truth"] for row in document["by_class"].values())
+        values.append(most / document["counts"]["pixels"] / len(document["classes"]))
     assert values
     return float(max(values))
 
