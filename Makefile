@@ -22,7 +22,7 @@ help:
 
 train:
 	$(SETUP) train
-	@OMP_WAIT_POLICY=passive $(BIN)/segtune train quickstart $(ARGS)
+	@OMP_WAIT_POLICY=passive $(BIN)/segtune train quickstart run.num_processes=auto $(ARGS)
 
 test:
 	$(SETUP) test

@@ -55,7 +55,7 @@ def _place(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def config(name: str, *settings: str) -> DenseExperimentConfig:
     """A run of two epochs over eight images."""
     found = load_recipe("shapes", [
-        "data.train=masks:photos@train", "data.val=masks:photos@val",
+        "data.train=masks:photos@train", "data.val=masks:photos@val", "data.class_weights=none",
         f"model={{encoder: segtune/tiny-cnn, width: 16, image_size: {list(SIZE)}}}",
         "train={epochs: 2, batch_size: 2, accumulate: 2, log_every: 1}", "optim={lr: 5e-3, warmup_steps: 2}",
         "eval={final: false, batch_size: 2, overlays: 2}", f"run={{name: {name}, threads: 1}}", *settings,

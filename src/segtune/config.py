@@ -7,7 +7,7 @@ refused in milliseconds.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 from pydantic.json_schema import models_json_schema
@@ -27,6 +27,7 @@ from segtune.engine.config import (
     OptimConfig,
     TrainConfig,
     require_watched,
+    share_of_step,
     watched,
 )
 from segtune.engine.dense_config import DenseEvalConfig
@@ -46,6 +47,9 @@ class RunConfig(Config):
     ddp_timeout: int = Field(
         600, ge=5, description="several processes: one without a sign of life for so many seconds is given up"
     )
+    num_processes: Literal["auto"] | Annotated[int, Field(ge=1)] = Field(
+        1, description="processes on this machine that share the images of a step; auto: one for each GPU or CPU core"
+    )
     export: str | None = Field(None, description="directory to which the best model is written as a base, merged")
 
     @field_validator("root", "export")
@@ -58,6 +62,15 @@ class RunConfig(Config):
             return str(expanded(value))
         except ConfigError as error:
             raise ValueError(f"{error.message}: {value}") from error
+
+
+def _require_shares(run: RunConfig, train: TrainConfig) -> None:
+    """Refuses a number of processes among which the images of a step cannot be divided."""
+    if run.num_processes != "auto" and share_of_step(train, run.num_processes) is None:
+        raise ValueError(
+            f"run.num_processes={run.num_processes} divides neither train.accumulate={train.accumulate} nor "
+            f"train.batch_size={train.batch_size}: every process takes an equal share of the images of a step"
+        )
 
 
 class ExperimentConfig(Config):
@@ -77,6 +90,7 @@ class ExperimentConfig(Config):
 
     @model_validator(mode="after")
     def _something_trains(self) -> Self:
+        _require_shares(self.run, self.train)
         require_effect(self.model)
         require_weight(self.losses)
         return self
@@ -125,6 +139,7 @@ class DenseExperimentConfig(Config):
 
     @model_validator(mode="after")
     def _heads_learn(self) -> Self:
+        _require_shares(self.run, self.train)
         classes, binary = self.model.multiclass, bool(self.model.binary_classes)
         self.losses.require_weights(classes=classes, binary=binary)
         return self

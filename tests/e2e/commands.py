@@ -37,15 +37,15 @@ def start(arguments: Sequence[str], cwd: Path) -> subprocess.Popen[str]:
     return subprocess.Popen([str(SEGTUNE), *arguments], cwd=cwd, env=environment(), text=True, **options)  # type: ignore[call-overload, no-any-return]
 
 
-def finish(process: subprocess.Popen[str]) -> Done:
-    """Waits for a started command."""
-    out, err = process.communicate(timeout=TIMEOUT)
+def finish(process: subprocess.Popen[str], timeout: float = TIMEOUT) -> Done:
+    """Waits for a started command, so many seconds."""
+    out, err = process.communicate(timeout=timeout)
     return Done(process.returncode, out, err)
 
 
-def segtune(arguments: Sequence[str], cwd: Path) -> Done:
-    """Runs `segtune ARGUMENTS` in a directory."""
-    return finish(start(arguments, cwd))
+def segtune(arguments: Sequence[str], cwd: Path, timeout: float = TIMEOUT) -> Done:
+    """Runs `segtune ARGUMENTS` in a directory, for so many seconds at most."""
+    return finish(start(arguments, cwd), timeout)
 
 
 def wait_for(condition: Callable[[], bool], process: subprocess.Popen[str]) -> None:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import signal
+import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from safetensors.numpy import load_file
-from tests.e2e.commands import RUNS, finish, wait_for
+from tests.e2e.commands import RUNS, finish, segtune, start, wait_for
 from tests.e2e.launch import FLOAT64, PYTHON, accelerate, launched, succeeded, torchrun, two
 from tests.float64 import TOLERANCE
 
@@ -95,6 +97,47 @@ def test_torchrun_does_what_one_process_does(one: Path, workplace: Path) -> None
 
 def _ids(path: Path) -> list[str]:
     return [json.loads(line)["id"] for line in path.read_text().splitlines()]
+
+
+def test_the_command_itself_starts_two_and_resumes_with_two(one: Path, workplace: Path) -> None:
+    """Stopped after an epoch and continued; the images of a step are shared, so the step is that of one process."""
+    run, shared = workplace / RUNS / "shared", {"run__num_processes": 2, "train__batch_size": 4, "eval__final": False}
+    process = start(two("shared", **shared), workplace)
+    wait_for((run / "checkpoints" / "last").is_dir, process)
+    process.send_signal(signal.SIGINT)  # to the first one alone
+    done = finish(process)
+    assert done.code == 130, done.err
+    assert done.err.count("segtune train --resume") == 1
+    assert segtune(["train", "--resume", str(run)], workplace).code == 0
+    assert_same_losses(one, run)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_what_ends_the_first_ends_the_others_it_started(number: signal.Signals, workplace: Path) -> None:
+    name = f"ended-{number.name}"
+    settings = {"run__num_processes": 2, "train__epochs": 50}
+    process = start(two(name, **settings), workplace)
+    wait_for((workplace / RUNS / name / "checkpoints" / "last").is_dir, process)
+    others = _group(process.pid) - {process.pid}
+    assert others
+    process.send_signal(number)
+    assert finish(process).code == (-9 if number == signal.SIGKILL else 143)
+    end = time.monotonic() + 10
+    while left := _group(process.pid):
+        assert time.monotonic() < end, left
+        time.sleep(0.1)
+
+
+def _group(leader: int) -> set[int]:
+    """The processes of a group that are not yet gone."""
+    found = set()
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            state, _, group = stat.read_text().rpartition(") ")[2].split()[:3]
+            if int(group) == leader and state != "Z":
+                found.add(int(stat.parent.name))
+    return found
 
 
 @pytest.mark.slow

@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from segtune.cli.launch import companions, end_with_parent, wanted_processes
 from segtune.cli.output import echo
 from segtune.core.environment import command_prefix
 from segtune.core.errors import ConfigError, DataError
 from segtune.core.log import get_logger
 from segtune.core.recipe_files import shipped_recipes
 from segtune.core.rundir import RunDir
+from segtune.core.yaml_files import load_mapping
 
 if TYPE_CHECKING:
     from segtune.data.spec import DataSpec
@@ -54,6 +56,7 @@ def train(
       segtune train --resume runs/first train.epochs=20
       segtune train own data.root=photos run.name=first --resume auto
     """
+    end_with_parent()
     if resume is not None and resume != _AUTO:
         _resume(resume, [*([] if recipe is None else [recipe]), *(settings or [])], dry_run)
         return
@@ -72,8 +75,10 @@ def train(
             get_logger(__name__).warning("not known: %s", unknown)
         echo(dump_yaml(config), nl=False)
         return
-
-    _closing(experiment.train(config) if resume is None else experiment.resume_or_train(config, settings or []))
+    count = wanted_processes(config.run.num_processes, config.train)
+    again = [] if resume is None else ["--resume", _AUTO]
+    with companions(count, ["train", recipe, *(settings or []), f"run.num_processes={count}", *again]):
+        _closing(experiment.train(config) if resume is None else experiment.resume_or_train(config, settings or []))
 
 
 def _resume(run: str, changes: list[str], dry_run: bool) -> None:
@@ -85,10 +90,18 @@ def _resume(run: str, changes: list[str], dry_run: bool) -> None:
             found=recipe or "--dry-run",
             fix=f"`segtune train --resume {run}`; a whole command that is given again goes on with --resume auto",
         )
-    RunDir.open(run)  # a wrong path is told before the seconds that the engine takes to load
-    from segtune import experiment
+    found = RunDir.open(run)  # a wrong path is told before the seconds that the engine takes to load
+    with companions(_begun_with(found), ["train", "--resume", run, *changes]):
+        from segtune import experiment
 
-    _closing(experiment.resume(run, changes))
+        _closing(experiment.resume(run, changes))
+
+
+def _begun_with(run: RunDir) -> int:
+    """The number of processes that the command itself had started; 1 where a launcher was used or none was needed."""
+    section = load_mapping(run.config).get("run")
+    count = section.get("num_processes", 1) if isinstance(section, dict) else 1
+    return count if isinstance(count, int) and count > 0 else 1
 
 
 def _closing(run: RunDir) -> None:

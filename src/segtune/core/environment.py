@@ -33,7 +33,11 @@ PACKAGES = (
     "bitsandbytes",
     "torchvision",
 )
-_THREAD_VARIABLES = ("OMP_NUM_THREADS", "OMP_WAIT_POLICY", "MKL_NUM_THREADS", "CUDA_VISIBLE_DEVICES")
+_VARIABLES = (
+    "OMP_NUM_THREADS", "OMP_WAIT_POLICY", "MKL_NUM_THREADS", "CUDA_VISIBLE_DEVICES",
+    # they hold PyTorch to older instructions, which round otherwise
+    "ATEN_CPU_CAPABILITY", "ONEDNN_MAX_CPU_ISA", "MKL_ENABLE_INSTRUCTIONS",
+)  # fmt: skip
 
 
 def process_rank() -> int:
@@ -73,8 +77,9 @@ def describe() -> dict[str, Any]:
 
     Returns:
         Plain JSON data: `time` (UTC, ISO 8601), `python`, `executable`, `platform`, `cpu`, `cores` (those this process
-        may use), `memory_bytes`, `variables` (thread settings that are set), `packages` (version, or null when
-        missing), `commit` (of the source tree, null for an installed package; `-dirty` when changed) and `devices`
+        may use), `memory_bytes`, `variables` (settings of threads and instructions that are set), `instructions` (those
+        that PyTorch uses on the CPU, `AVX512` for example; as `devices`), `packages` (version, or null when missing),
+        `commit` (of the source tree, null for an installed package; `-dirty` when changed) and `devices`
         (names of accelerators, only where torch is already imported; else null).
     """
     return {
@@ -85,7 +90,8 @@ def describe() -> dict[str, Any]:
         "cpu": _cpu(),
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "memory_bytes": _memory(),
-        "variables": {name: os.environ[name] for name in _THREAD_VARIABLES if name in os.environ},
+        "variables": {name: os.environ[name] for name in _VARIABLES if name in os.environ},
+        "instructions": _instructions(),
         "packages": {name: _version(name) for name in PACKAGES},
         "commit": _commit(Path(__file__).resolve().parents[3]),
         "devices": _devices(),
@@ -129,6 +135,11 @@ def _commit(root: Path) -> str | None:
         return git("rev-parse", "HEAD") + ("-dirty" if git("status", "--porcelain", "-uno") else "")
     except (OSError, subprocess.SubprocessError):
         return None
+
+
+def _instructions() -> str | None:
+    torch = sys.modules.get("torch")
+    return None if torch is None else str(torch.backends.cpu.get_cpu_capability())
 
 
 def _devices() -> list[str] | None:

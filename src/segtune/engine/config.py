@@ -163,6 +163,24 @@ class DenseTrainConfig(TrainConfig):
     )
 
 
+def share_of_step(train: TrainConfig, count: int) -> tuple[int, int] | None:
+    """What each of several processes takes of a step, so that the step has the images that it has for one process.
+
+    Args:
+        train: Says how many images a step has: `batch_size` times `accumulate`.
+        count: How many processes share them.
+
+    Returns:
+        The `batch_size` and `accumulate` of each process: fewer micro-batches or, where these cannot be divided,
+        smaller ones. None where neither can be.
+    """
+    if train.accumulate % count == 0:
+        return train.batch_size, train.accumulate // count
+    if train.batch_size % count == 0:
+        return train.batch_size // count, train.accumulate
+    return None
+
+
 def require_key(setting: str, key: str, train: TrainConfig) -> None:
     """Refuses a metric that no epoch of a run would have.
 

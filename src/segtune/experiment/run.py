@@ -40,6 +40,7 @@ from segtune.engine.state_file import require_consistent, require_same_model, st
 from segtune.experiment import continuing, dense, reasoning
 from segtune.experiment.again import changed, find_run, load_run
 from segtune.experiment.session import Session, say
+from segtune.experiment.sharing import own_share, settle_processes
 from segtune.models.pretrained import without_hub
 from segtune.models.trainable import render_table, table, table_dict
 from segtune.reports.card import model_card
@@ -61,6 +62,7 @@ def train(config: AnyConfig) -> RunDir:
     """
     prepare_allocator()  # before anything may touch a GPU
     processes.join()
+    config = settle_processes(config)
     _prepare(config)
     kind = _kind(config)
     from_first(lambda: _require_drawn(config))
@@ -99,7 +101,7 @@ def resume(path: str | Path, changes: Sequence[str] = (), *, wanted: AnyConfig |
     processes.join()
     # what the run began with is on this machine; a run directory from elsewhere fetches nothing
     with from_first(lambda: RunDir.open(path).lock()) as run, without_hub():
-        found = load_run(run)
+        found = settle_processes(load_run(run))
         config = found if wanted is None and not changes else changed(run, found, changes, wanted)
         rows = diff(found, config)
         from_first(lambda: _clean(run))
@@ -111,7 +113,7 @@ def resume(path: str | Path, changes: Sequence[str] = (), *, wanted: AnyConfig |
             from_first(lambda: _require_drawn(config))
             run.write_jsonl(names.METRICS, [])
             session = _open(config, run, _kind(config).read_data(config))
-            _take(run, session, TrainerState(processes=processes.world()), rows)
+            _take(run, config, TrainerState(processes=processes.world()), rows)
             _from_the_start(session)
             return run
         checkpoint, passed_over = from_first(lambda: open_newest(run.checkpoints))
@@ -137,6 +139,7 @@ def resume_or_train(config: AnyConfig, overrides: Sequence[str] = ()) -> RunDir:
     """
     prepare_allocator()
     processes.join()
+    config = settle_processes(config)
     path = from_first(lambda: find_run(config, overrides))
     if path is None:
         say("--resume auto: there is no such run yet that could go on; a new one begins")
@@ -179,8 +182,8 @@ def _continue(run: RunDir, checkpoint: Checkpoint, found: AnyConfig, config: Any
     run.write_jsonl(names.METRICS, continuing.rows_until(run, state.step))
     for line in filter(None, unknown):
         say(f"a run from before: {line}")
-    _take(run, session, state, rows)
-    per_epoch = steps_per_epoch(len(session.training), config.train.accumulate, processes.world())
+    _take(run, config, state, rows)
+    per_epoch = steps_per_epoch(len(session.training), session.config.train.accumulate, processes.world())
     if line := continuing.rates_told(state, before, config.train, config.optim, per_epoch):
         say(line)
     say(f"resuming {run.path} after epoch {state.epoch} of {config.train.epochs}, step {state.step}")
@@ -189,7 +192,7 @@ def _continue(run: RunDir, checkpoint: Checkpoint, found: AnyConfig, config: Any
         _finish(session, state, interrupts)
 
 
-def _take(run: RunDir, session: Session, state: TrainerState, rows: Sequence[continuing.Row]) -> None:
+def _take(run: RunDir, config: AnyConfig, state: TrainerState, rows: Sequence[continuing.Row]) -> None:
     """Writes the changes of a resume into the run, says them, and says which packages are others."""
     versions = continuing.other_versions(run)
     if versions:
@@ -199,7 +202,7 @@ def _take(run: RunDir, session: Session, state: TrainerState, rows: Sequence[con
         say(f"changed from here on: {key}: {was} -> {now}")
     continuing.record(run, state, rows, versions)
     if rows:
-        run.write_text(names.CONFIG, dump_yaml(session.config))
+        run.write_text(names.CONFIG, dump_yaml(config))
     if run.writes:
         (run.path / names.CARD).unlink(missing_ok=True)  # it is written last: a run that has one is complete
 
@@ -238,6 +241,7 @@ def _kind(config: AnyConfig) -> Any:
 
 
 @processes.together()
+@processes.together()
 def _prepare(config: AnyConfig) -> None:
     """What concerns the machine alone, before anything is read."""
     heartbeat.give_up_after(config.run.ddp_timeout)
@@ -249,7 +253,7 @@ def _prepare(config: AnyConfig) -> None:
 @processes.together()
 def _open(config: AnyConfig, run: RunDir, data: Any, resumed: Checkpoint | None = None) -> Session:
     """Builds the model, and writes down and shows what will happen before anything does."""
-    session = _kind(config).open_session(config, run, data, resumed)
+    session = _kind(config).open_session(own_share(config), run, data, resumed)
     stages = plan(config.train, config.optim)
     for stage in stages:  # for its refusals: a stage that cannot be is told before the first one begins
         session.enter_stage(stage)

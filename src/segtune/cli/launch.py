@@ -1,0 +1,139 @@
+"""The processes of one training on this machine, started by the command itself.
+
+The process that a person has started is the first of them: its output, its exit code and Ctrl-C stay what they are for
+a process that is alone. The others run the same command with the variables that torchrun would set. (torchrun itself
+ends with 1 whatever has happened, and prints a summary of its own.)
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Literal
+
+from segtune.core.visible import visible
+from segtune.engine.config import TrainConfig, share_of_step
+
+PARENT = "SEGTUNE_PARENT"
+"""The environment variable that tells a started process who has started it."""
+
+_TELLS_WITHIN = 20.0
+"""Seconds in which the first process notices by itself that another one has failed, and tells why."""
+
+_LEAVES_WITHIN = {True: 60.0, False: 3.0}
+"""Seconds that another process gets to leave, by whether the first one is done (else it has failed)."""
+
+
+def wanted_processes(wanted: int | Literal["auto"], train: TrainConfig) -> int:
+    """How many processes a run gets on this machine.
+
+    Args:
+        wanted: `run.num_processes`.
+        train: Says how many images a step has, of which each process takes an equal share.
+
+    Returns:
+        What is wanted; for `auto` the largest number that can share a step and does not exceed the GPUs of this machine
+        or, where there is none, the CPU cores that this process may use.
+    """
+    if wanted != "auto":
+        return wanted
+    import torch  # takes seconds, and they are needed for training anyhow
+
+    gpu = torch.accelerator.current_accelerator(check_available=True)
+    most = torch.accelerator.device_count() if gpu is not None else usable_cores()
+    return max(count for count in range(1, max(1, most) + 1) if share_of_step(train, count) is not None)
+
+
+def usable_cores() -> int:
+    """The CPU cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@contextmanager
+def companions(count: int, arguments: Sequence[str]) -> Iterator[None]:
+    """Starts the other processes of a run and makes this one the first of them, until the block ends.
+
+    A process that is already one of several (a launcher has started it) and one that is to be alone start nothing.
+
+    Args:
+        count: Processes in all.
+        arguments: What stands after `segtune` in the command line of the others.
+    """
+    if count == 1 or "WORLD_SIZE" in os.environ:
+        yield
+        return
+    common = {
+        "WORLD_SIZE": str(count), "LOCAL_WORLD_SIZE": str(count),
+        "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(_free_port()),
+        # Accelerate would set it too, with a warning
+        "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(max(1, usable_cores() // count))),
+    }  # fmt: skip
+    before, others, done = dict(os.environ), list[subprocess.Popen[bytes]](), threading.Event()
+    try:
+        for rank in range(1, count):
+            own = {"RANK": str(rank), "LOCAL_RANK": str(rank), PARENT: str(os.getpid())}
+            command = [sys.executable, "-m", "segtune", *arguments]
+            others.append(subprocess.Popen(command, env={**before, **common, **own}, stdin=subprocess.DEVNULL))
+        os.environ.update({**common, "RANK": "0", "LOCAL_RANK": "0"})
+        threading.Thread(target=_watch, args=(others, done), daemon=True).start()
+        yield
+        _part(others, done, succeeded=True)
+    finally:
+        _part(others, done, succeeded=False)
+        for name in (*common, "RANK", "LOCAL_RANK"):
+            os.environ.pop(name, None)
+        os.environ.update(before)
+
+
+def end_with_parent() -> None:
+    """Ends this process, where `companions` has started it, as soon as the one that has started it is gone."""
+    if PARENT in os.environ:
+        threading.Thread(target=_end_without, args=(int(os.environ.pop(PARENT)),), daemon=True).start()
+
+
+def _end_without(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(0.5)
+    os._exit(1)
+
+
+def _watch(others: Sequence[subprocess.Popen[bytes]], done: threading.Event) -> None:
+    """Ends this process when another one has died and this one does not notice (it may wait for that one for hours)."""
+    while not done.wait(0.2):
+        # one that stopped after a signal has ended with 128+n; this one is then stopping too, and may still be saving
+        dead = [one for one in others if one.poll() is not None and not (one.returncode == 0 or one.returncode > 128)]
+        if dead:
+            if not done.wait(_TELLS_WITHIN):
+                how = f"was killed by signal {-dead[0].returncode}" if dead[0].returncode < 0 else "has failed"
+                print(visible(f"error: another process of this run {how}"), file=sys.stderr, flush=True)
+                os._exit(1)
+            return
+
+
+def _part(others: Sequence[subprocess.Popen[bytes]], done: threading.Event, *, succeeded: bool) -> None:
+    """Lets the other processes leave, and ends those that do not."""
+    done.set()
+    end = time.monotonic() + _LEAVES_WITHIN[succeeded]
+    for leave in (None, subprocess.Popen.terminate, subprocess.Popen.kill):
+        for one in others:
+            if leave is not None and one.poll() is None:
+                leave(one)
+        for one in others:
+            try:
+                one.wait(max(0.0, end - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                continue
+        end = time.monotonic() + _LEAVES_WITHIN[False]
+
+
+def _free_port() -> int:
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        port: int = one.getsockname()[1]
+        return port
