@@ -64,7 +64,7 @@ SETTINGS = {
     "reasoning": [
         "data.train=synth:drawn@train", "data.val=synth:drawn@val", "data.synth={scenes: 12, seed: 3}",
         "data.num_workers=0", "data.queries_per_image=1", "model.train={llm: lora, embeddings: frozen}",
-        "eval={overlays: 0, before: false, max_new_tokens: 3}", "optim.warmup_steps=1",
+        "eval={overlays: 0, before: false, max_new_tokens: 3}", "optim.warmup_steps=1", "optim.rates={}",
         "train={epochs: 3, batch_size: 4, log_every: 1, validate_every: 1, best: val_gIoU, save_steps: 1}",
     ],
 }  # fmt: skip
