@@ -93,9 +93,10 @@ def test_a_run_of_the_command_becomes_a_row(
         "data.max_train_samples=20", "train.epochs=1", "eval.overlays=0", "eval.max_new_tokens=2",
         "run.num_processes=2",
     ]  # fmt: skip
-    assert bench.main(["--seeds", "5", "--out", "rows.json", *overrides]) == 1
+    assert bench.main(["--seeds", "5", "--out", "rows.json", "--note", "idle", *overrides]) == 1
     (row,) = json.loads((tmp_path / "rows.json").read_text())
     assert (row["seed"], row["processes"], row["instructions"]) == (5, 2, "AVX2")
+    assert row["note"] == "idle"
     assert row["processor"]
     assert row["date"]
     assert row["minutes"] >= row["minutes_of_training"] >= 0
@@ -110,7 +111,7 @@ def test_a_run_of_the_command_becomes_a_row(
     (run,) = (tmp_path / "runs").iterdir()
     assert bench.main(["--runs", str(run), "--seeds", "--out", "rows.json"]) == 1  # a finished run gives the same row
     first, second = json.loads((tmp_path / "rows.json").read_text())
-    assert second == first
+    assert second == {**first, "note": ""}
 
 
 def test_the_readme_quotes_the_range_of_the_recipe_as_it_stands(bench: ModuleType) -> None:
