@@ -126,6 +126,25 @@ with launch.companions(2, []):
     assert (done.returncode, done.stderr) == (1, f"error: another process of this run {how}\n")
 
 
+def test_one_that_is_stopped_is_given_up(tmp_path: Path) -> None:
+    (tmp_path / "python").write_text("#!/bin/sh\necho $$ > pid\nkill -STOP $$\n")
+    (tmp_path / "python").chmod(0o755)
+    program = """
+import time
+from segtune.cli import launch
+launch.sys.executable = "./python"
+with launch.companions(2, [], 1):
+    time.sleep(50)
+"""
+    done = _ran(program, tmp_path)
+    assert done.returncode == 1
+    assert done.stderr.startswith(
+        "error: another process of this run has been stopped (SIGSTOP) for 1 seconds\n  fix: "
+    )
+    state = Path(f"/proc/{(tmp_path / 'pid').read_text().strip()}/stat")
+    assert not state.exists() or state.read_text().rpartition(") ")[2][0] == "Z"
+
+
 def test_one_that_stopped_after_a_signal_lets_the_first_save(tmp_path: Path) -> None:
     (tmp_path / "python").write_text("#!/bin/sh\nexit 143\n")
     (tmp_path / "python").chmod(0o755)

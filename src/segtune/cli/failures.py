@@ -68,7 +68,7 @@ def unexpected(error: BaseException, arguments: Sequence[str]) -> Failure:
             "the disk is full"
             + (f" (writing {place})" if place else "")
             + "\n  fix: free some space, then continue with `segtune train --resume RUN`; "
-            "old runs and checkpoints/epoch-* folders are the largest files, and run.root=FOLDER chooses another disk"
+            "old runs and checkpoints/step-* folders are the largest files, and run.root=FOLDER chooses another disk"
         )
     if (lacking := next((found for one in chain if (found := _lacking_memory(one))), None)) is not None:
         command = arguments[0] if arguments else ""

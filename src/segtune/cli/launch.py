@@ -15,6 +15,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Literal
 
 from segtune.core.visible import visible
@@ -22,6 +23,9 @@ from segtune.engine.config import TrainConfig, share_of_step
 
 PARENT = "SEGTUNE_PARENT"
 """The environment variable that tells a started process who has started it."""
+
+_LOOK = 0.2
+"""Seconds between two looks at the other processes."""
 
 _TELLS_WITHIN = 20.0
 """Seconds in which the first process notices by itself that another one has failed, and tells why."""
@@ -56,7 +60,7 @@ def usable_cores() -> int:
 
 
 @contextmanager
-def companions(count: int, arguments: Sequence[str]) -> Iterator[None]:
+def companions(count: int, arguments: Sequence[str], timeout: float = 600.0) -> Iterator[None]:
     """Starts the other processes of a run and makes this one the first of them, until the block ends.
 
     A process that is already one of several (a launcher has started it) and one that is to be alone start nothing.
@@ -64,6 +68,7 @@ def companions(count: int, arguments: Sequence[str]) -> Iterator[None]:
     Args:
         count: Processes in all.
         arguments: What stands after `segtune` in the command line of the others.
+        timeout: `run.ddp_timeout`: the seconds after which another process that is stopped (SIGSTOP) is given up.
     """
     if count == 1 or "WORLD_SIZE" in os.environ:
         yield
@@ -81,7 +86,7 @@ def companions(count: int, arguments: Sequence[str]) -> Iterator[None]:
             command = [sys.executable, "-m", "segtune", *arguments]
             others.append(subprocess.Popen(command, env={**before, **common, **own}, stdin=subprocess.DEVNULL))
         os.environ.update({**common, "RANK": "0", "LOCAL_RANK": "0"})
-        threading.Thread(target=_watch, args=(others, done), daemon=True).start()
+        threading.Thread(target=_watch, args=(others, done, timeout), daemon=True).start()
         yield
         _part(others, done, succeeded=True)
     finally:
@@ -103,9 +108,24 @@ def _end_without(parent: int) -> None:
     os._exit(1)
 
 
-def _watch(others: Sequence[subprocess.Popen[bytes]], done: threading.Event) -> None:
-    """Ends this process when another one has died and this one does not notice (it may wait for that one for hours)."""
-    while not done.wait(0.2):
+def _watch(others: Sequence[subprocess.Popen[bytes]], done: threading.Event, timeout: float) -> None:
+    """Ends this process when another one has died and this one does not notice (it may wait for that one for hours).
+
+    One that has been stopped for `timeout` seconds is given up too. The time in which this process was stopped itself
+    (Ctrl-Z stops all of them) does not count: the looks are counted, not the clock.
+    """
+    looks = 0
+    while not done.wait(_LOOK):
+        looks = looks + 1 if any(_is_stopped(one.pid) for one in others) else 0
+        if looks * _LOOK >= timeout:
+            told = f"another process of this run has been stopped (SIGSTOP) for {timeout:.0f} seconds"
+            fix = (
+                "go on from the last checkpoint with `segtune train --resume RUN`; run.ddp_timeout=SECONDS waits longer"
+            )
+            print(visible(f"error: {told}\n  fix: {fix}"), file=sys.stderr, flush=True)
+            for one in others:
+                one.kill()
+            os._exit(1)
         # one that stopped after a signal has ended with 128+n; this one is then stopping too, and may still be saving
         dead = [one for one in others if one.poll() is not None and not (one.returncode == 0 or one.returncode > 128)]
         if dead:
@@ -114,6 +134,14 @@ def _watch(others: Sequence[subprocess.Popen[bytes]], done: threading.Event) -> 
                 print(visible(f"error: another process of this run {how}"), file=sys.stderr, flush=True)
                 os._exit(1)
             return
+
+
+def _is_stopped(pid: int) -> bool:
+    """Whether a process is stopped; unknown on systems without `/proc`, and then False."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace").rpartition(") ")[2][:1] == "T"
+    except OSError:
+        return False
 
 
 def _part(others: Sequence[subprocess.Popen[bytes]], done: threading.Event, *, succeeded: bool) -> None:

@@ -77,7 +77,9 @@ def train(
         return
     count = wanted_processes(config.run.num_processes, config.train)
     again = [] if resume is None else ["--resume", _AUTO]
-    with companions(count, ["train", recipe, *(settings or []), f"run.num_processes={count}", *again]):
+    with companions(
+        count, ["train", recipe, *(settings or []), f"run.num_processes={count}", *again], config.run.ddp_timeout
+    ):
         _closing(experiment.train(config) if resume is None else experiment.resume_or_train(config, settings or []))
 
 
@@ -91,17 +93,22 @@ def _resume(run: str, changes: list[str], dry_run: bool) -> None:
             fix=f"`segtune train --resume {run}`; a whole command that is given again goes on with --resume auto",
         )
     found = RunDir.open(run)  # a wrong path is told before the seconds that the engine takes to load
-    with companions(_begun_with(found), ["train", "--resume", run, *changes]):
+    count, timeout = _begun_with(found)
+    with companions(count, ["train", "--resume", run, *changes], timeout):
         from segtune import experiment
 
         _closing(experiment.resume(run, changes))
 
 
-def _begun_with(run: RunDir) -> int:
-    """The number of processes that the command itself had started; 1 where a launcher was used or none was needed."""
+def _begun_with(run: RunDir) -> tuple[int, float]:
+    """How many processes the command itself had started (1 where a launcher did, or none), and `run.ddp_timeout`."""
     section = load_mapping(run.config).get("run")
-    count = section.get("num_processes", 1) if isinstance(section, dict) else 1
-    return count if isinstance(count, int) and count > 0 else 1
+    known = section if isinstance(section, dict) else {}
+    count, timeout = known.get("num_processes", 1), known.get("ddp_timeout", 600)
+    return (
+        count if isinstance(count, int) and count > 0 else 1,
+        timeout if isinstance(timeout, int) and timeout > 0 else 600,
+    )
 
 
 def _closing(run: RunDir) -> None:
