@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import signal
 import sys
 from collections.abc import Iterator
 
@@ -13,6 +14,11 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     """A test of quantised weights is skipped by name where bitsandbytes, the extra `quant`, is not installed."""
     if item.get_closest_marker("quant") and importlib.util.find_spec("bitsandbytes") is None:
         pytest.skip("needs bitsandbytes: pip install 'segtune[quant]'")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Under `nohup` SIGHUP is ignored, by every process that a test starts too; a run respects that."""
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @pytest.fixture(autouse=True)

@@ -78,6 +78,7 @@ def test_what_could_not_start_is_refused_as_the_training_would(
     arguments: list[str], code: int, words: str, place: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     Path("runs/taken").mkdir(parents=True)
+    Path("runs/taken/config.yaml").touch()  # without it a start that was killed leaves the name free
     before = _files(place)
     assert main(["train", *arguments, "--dry-run"]) == code
     printed = capsys.readouterr()

@@ -23,6 +23,7 @@ def two(name: str, **changes: object) -> list[str]:
     """
     fixed: dict[str, object] = {
         "data__max_train_samples": 60, "data__val": "synth:scenes@train", "data__max_val_samples": 50,
+        "data__max_shared_fraction": 1,
         "model__lora__dropout": 0, "train__epochs": 2,
         "optim__lr": 1e-3, "eval__before": False, "eval__batch_size": 2, "train__validate_generate": False,
         "train__best": "val_gIoU", "eval__max_new_tokens": 2, "eval__overlays": 2,

@@ -56,6 +56,7 @@ def test_what_the_files_say(trained: Trained, workplace: Path) -> None:
     queries = sum(len(read_json(path)["text"]) for path in (workplace / "scenes" / "train").glob("*.json"))
     facts = read_json(trained.run / "data.json")["train"]
     assert len(facts.pop("ids_sha256")) == len(facts.pop("sha256")) == 64
+    assert len(facts.pop("pictures")) == 8
     assert facts == {
         "data": "synth:scenes@train", "kind": "synth", "path": str((workplace / "scenes").resolve()), "split": "train",
         "root": None, "images": 8, "queries": queries, "skipped_queries": 0, "bad": [],

@@ -274,10 +274,10 @@ def test_a_fingerprint_tells_bases_apart_and_ignores_what_trains():
     assert build(tiny_config(base=str(tiny_base(1))), None).fingerprint != one.fingerprint
 
 
-def test_frozen_weights_take_the_wanted_dtype_and_the_mask_side_stays_exact():
+def test_frozen_weights_take_the_wanted_dtype_and_masks_are_float32():
     loaded = tiny_loaded(train=NOTHING_TRAINS, dtype="bfloat16")
     assert loaded.model.vlm.llava.lm_head.weight.dtype == torch.bfloat16
-    assert loaded.model.mask_model.sam.mask_decoder.iou_token.weight.dtype == torch.float32
+    assert loaded.model.mask_model.sam.mask_decoder.iou_token.weight.dtype == torch.bfloat16
     with torch.no_grad():
         output = loaded.model(batch_of(loaded, groups(1)))
     assert output.masks.logits.dtype == torch.float32
