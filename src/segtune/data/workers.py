@@ -102,6 +102,8 @@ class Workers:
 
     def require_alive(self) -> None:
         """Raises where a worker has died, even one that had nothing left to do: what killed it comes again."""
+        if self._death is None and wait([worker.process.sentinel for worker in self.workers], timeout=0):
+            self._thread.join(ENDS_WITHIN)  # the thread is just finding out how it died
         if self._death is not None:
             raise self._death
 
