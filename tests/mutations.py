@@ -21,6 +21,7 @@ import json
 import random
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -42,12 +43,16 @@ class Reading:
 
 @dataclass(frozen=True)
 class Mutation:
-    """One way to change the bytes of a file; see the module for `wrong` and `warned` (which is wrong as well)."""
+    """One way to change the bytes of a file; see the module for `wrong` and `warned` (which is wrong as well).
+
+    A refusal has to have `key` in its words.
+    """
 
     name: str
     apply: Callable[[bytes], bytes]
     wrong: bool = False
     warned: bool = False
+    key: str = ""
 
 
 @dataclass(frozen=True)
@@ -62,6 +67,8 @@ class Layout:
         mutations: Of every file that is mutated (its path below the directory), in a fixed order.
         partners: Names of which a refusal has one, or a part of it: the file's own, or of files that belong to it.
         items: Names of the items that the file says something about; all others must be read as before.
+        kind: What kind of file one is, for the table.
+        around: Entered while it is read.
     """
 
     name: str
@@ -71,6 +78,8 @@ class Layout:
     mutations: Callable[[random.Random, Mapping[str, bytes]], Iterator[tuple[str, Mutation]]]
     partners: Callable[[str], tuple[str, ...]] = lambda file: (file,)
     items: Callable[[str], tuple[str, ...]] = lambda file: (Path(file).stem,)
+    kind: Callable[[str], str] = lambda file: "annotation"
+    around: Callable[[], AbstractContextManager[Any]] = nullcontext
 
 
 def run(layout: Layout, directory: Path, seed: int = 0) -> tuple[Counter[str], list[str]]:
@@ -105,6 +114,8 @@ def verdict(layout: Layout, directory: Path, file: str, mutation: Mutation, befo
     try:
         now = layout.read(directory)
     except SegtuneError as error:
+        if mutation.key not in str(error):
+            return f"refused without the key: {error}"
         return "refused" if any(name in str(error) for name in names) else f"refused without the file: {error}"
     except Exception as error:
         return f"crash: {type(error).__name__}: {error}"
