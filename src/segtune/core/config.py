@@ -52,10 +52,15 @@ class Config(BaseModel):
             if str in wanted:
                 word = f'"{str(value).lower()}"'
                 raise ValueError(f"a text is wanted; write {word} in a file and '{word}' on a command line")
-        return _where_text_is_wanted(annotation, value)
+        value = _where_text_is_wanted(annotation, value)
+        if str not in wanted:
+            _require_bounded(value)
+        return value
 
 
 ConfigT = TypeVar("ConfigT", bound=Config)
+
+_MOST_INT = 2**63 - 1
 
 _NEAR_ELSEWHERE = 0.84
 """How alike (difflib's ratio) a key of another section must be: `epoch` and `epochs`, but not `device` and `dice`."""
@@ -210,6 +215,15 @@ def _where_text_is_wanted(annotation: Any, value: Any) -> Any:
             return {key: _where_text_is_wanted(inner[1], child) for key, child in value.items()}
     text = written_text(value)
     return value if text is None or str not in alternatives or {int, float} & {*alternatives} else text
+
+
+def _require_bounded(value: Any) -> None:
+    """Refuses a whole number that neither torch nor NumPy can hold, here where its key is known."""
+    if isinstance(value, list | tuple):
+        for child in value:
+            _require_bounded(child)
+    elif isinstance(value, int) and abs(value) > _MOST_INT:
+        raise ValueError(f"a whole number of at most 64 bits is wanted, up to {_MOST_INT}")
 
 
 def _sections(annotation: Any) -> Iterator[type[BaseModel]]:
