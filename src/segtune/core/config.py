@@ -18,7 +18,7 @@ from segtune.core.errors import ConfigError
 from segtune.core.text import require_texts_in
 from segtune.core.yaml_files import dump_mapping, load_mapping, parse_value, written_text
 
-__all__ = ["ABSENT", "Config", "diff", "dump_yaml", "load_mapping", "merge", "merge_overrides", "validate"]
+__all__ = ["ABSENT", "MOST_WIDE", "Config", "diff", "dump_yaml", "load_mapping", "merge", "merge_overrides", "validate"]
 
 ABSENT = "(absent)"
 """Stands in `diff` for a key that one side does not have."""
@@ -59,6 +59,9 @@ class Config(BaseModel):
 
 
 ConfigT = TypeVar("ConfigT", bound=Config)
+
+MOST_WIDE = 2**16
+"""The most channels, ranks and pixels of a side that a model may be asked for: beyond, memory ends before a message."""
 
 _MOST_INT = 2**63 - 1
 
