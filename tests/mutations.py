@@ -68,7 +68,7 @@ class Layout:
         partners: Names of which a refusal has one, or a part of it: the file's own, or of files that belong to it.
         items: Names of the items that the file says something about; all others must be read as before.
         kind: What kind of file one is, for the table.
-        around: Entered while it is read.
+        around: Entered with its directory while it is read.
     """
 
     name: str
@@ -79,33 +79,50 @@ class Layout:
     partners: Callable[[str], tuple[str, ...]] = lambda file: (file,)
     items: Callable[[str], tuple[str, ...]] = lambda file: (Path(file).stem,)
     kind: Callable[[str], str] = lambda file: "annotation"
-    around: Callable[[], AbstractContextManager[Any]] = nullcontext
+    around: Callable[[Path], AbstractContextManager[Any]] = nullcontext
 
 
-def run(layout: Layout, directory: Path, seed: int = 0) -> tuple[Counter[str], list[str]]:
+def run(layout: Layout, directory: Path, seed: int = 0) -> tuple[Counter[tuple[str, str]], list[str]]:
     """Applies every mutation of a layout, one at a time.
 
     Returns:
-        How often each outcome came, and a line for every failure.
+        How often each outcome came, by kind of file and outcome ("failure" where it is none), and a line for every
+        failure.
     """
     directory.mkdir()
     layout.write(directory)
-    files = {path.relative_to(directory).as_posix(): path.read_bytes() for path in directory.rglob("*.*")}
-    before = layout.read(directory)
-    assert not before.refused, before.refused
-    outcomes: Counter[str] = Counter()
+    outcomes: Counter[tuple[str, str]] = Counter()
     failures = []
-    for file, mutation in layout.mutations(random.Random(seed), files):
-        path = directory / file
-        path.write_bytes(mutation.apply(files[file]))
-        try:
-            outcome = verdict(layout, directory, file, mutation, before)
-        finally:
-            path.write_bytes(files[file])
-        outcomes[outcome] += 1
-        if outcome not in OUTCOMES:
-            failures.append(f"{layout.name}: {file}: {mutation.name}: {outcome}")
+    with layout.around(directory):
+        before = layout.read(directory)
+        assert not before.refused, before.refused
+        for file, mutation in mutations_of(layout, directory, seed):
+            path = directory / file
+            original = path.read_bytes()
+            path.write_bytes(mutation.apply(original))
+            try:
+                outcome = verdict(layout, directory, file, mutation, before)
+            finally:
+                path.write_bytes(original)
+            outcomes[layout.kind(file), outcome if outcome in OUTCOMES else "failure"] += 1
+            if outcome not in OUTCOMES:
+                failures.append(f"{layout.name}: {file}: {mutation.name}: {outcome}")
     return outcomes, failures
+
+
+def by_outcome(outcomes: Counter[tuple[str, str]]) -> Counter[str]:
+    """How often each outcome came, of all kinds of files together."""
+    found: Counter[str] = Counter()
+    for (_, outcome), count in outcomes.items():
+        found[outcome] += count
+    return found
+
+
+def mutations_of(layout: Layout, directory: Path, seed: int = 0) -> list[tuple[str, Mutation]]:
+    """The mutations of a layout that has been written into a directory."""
+    files = {path.relative_to(directory).as_posix(): path.read_bytes() for path in directory.rglob("*.*")
+             if path.is_file()}  # fmt: skip
+    return list(layout.mutations(random.Random(seed), files))
 
 
 def verdict(layout: Layout, directory: Path, file: str, mutation: Mutation, before: Reading) -> str:

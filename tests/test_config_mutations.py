@@ -14,7 +14,17 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from tests.mutations import FOREIGN, Layout, Mutation, Reading, byte_mutations, encoding_mutations, json_mutations, run
+from tests.mutations import (
+    FOREIGN,
+    Layout,
+    Mutation,
+    Reading,
+    by_outcome,
+    byte_mutations,
+    encoding_mutations,
+    json_mutations,
+    run,
+)
 
 from segtune.config import load_recipe
 from segtune.core.rundir import RunDir
@@ -188,7 +198,8 @@ CONFIGS = Layout(
 
 
 def test_no_setting_is_misread_in_silence(tmp_path: Path) -> None:
-    outcomes, failures = run(CONFIGS, tmp_path / "data")
+    found, failures = run(CONFIGS, tmp_path / "data")
+    outcomes = by_outcome(found)
     assert not failures, "\n".join(failures)
     assert outcomes.total() >= 400
     assert outcomes["refused"] >= 200

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 from PIL import Image, ImageOps
-from tests.mutations import Layout, Mutation, Reading, byte_mutations, run
+from tests.mutations import Layout, Mutation, Reading, by_outcome, byte_mutations, run
 
 from segtune.core.errors import DataError
 from segtune.data.images import image_size, open_image
@@ -212,7 +212,8 @@ PICTURES = Layout(
 
 
 def test_no_picture_is_misread_in_silence(tmp_path: Path) -> None:
-    outcomes, failures = run(PICTURES, tmp_path / "data")
+    found, failures = run(PICTURES, tmp_path / "data")
+    outcomes = by_outcome(found)
     assert not failures, "\n".join(failures)
     assert outcomes.total() >= 300
     assert outcomes["refused"] >= 100
