@@ -21,6 +21,7 @@ import json
 import random
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -42,12 +43,16 @@ class Reading:
 
 @dataclass(frozen=True)
 class Mutation:
-    """One way to change the bytes of a file; see the module for `wrong` and `warned` (which is wrong as well)."""
+    """One way to change the bytes of a file; see the module for `wrong` and `warned` (which is wrong as well).
+
+    A refusal has to have `key` in its words.
+    """
 
     name: str
     apply: Callable[[bytes], bytes]
     wrong: bool = False
     warned: bool = False
+    key: str = ""
 
 
 @dataclass(frozen=True)
@@ -62,6 +67,8 @@ class Layout:
         mutations: Of every file that is mutated (its path below the directory), in a fixed order.
         partners: Names of which a refusal has one, or a part of it: the file's own, or of files that belong to it.
         items: Names of the items that the file says something about; all others must be read as before.
+        kind: What kind of file one is, for the table.
+        around: Entered with its directory while it is read.
     """
 
     name: str
@@ -71,32 +78,51 @@ class Layout:
     mutations: Callable[[random.Random, Mapping[str, bytes]], Iterator[tuple[str, Mutation]]]
     partners: Callable[[str], tuple[str, ...]] = lambda file: (file,)
     items: Callable[[str], tuple[str, ...]] = lambda file: (Path(file).stem,)
+    kind: Callable[[str], str] = lambda file: "annotation"
+    around: Callable[[Path], AbstractContextManager[Any]] = nullcontext
 
 
-def run(layout: Layout, directory: Path, seed: int = 0) -> tuple[Counter[str], list[str]]:
+def run(layout: Layout, directory: Path, seed: int = 0) -> tuple[Counter[tuple[str, str]], list[str]]:
     """Applies every mutation of a layout, one at a time.
 
     Returns:
-        How often each outcome came, and a line for every failure.
+        How often each outcome came, by kind of file and outcome ("failure" where it is none), and a line for every
+        failure.
     """
     directory.mkdir()
     layout.write(directory)
-    files = {path.relative_to(directory).as_posix(): path.read_bytes() for path in directory.rglob("*.*")}
-    before = layout.read(directory)
-    assert not before.refused, before.refused
-    outcomes: Counter[str] = Counter()
+    outcomes: Counter[tuple[str, str]] = Counter()
     failures = []
-    for file, mutation in layout.mutations(random.Random(seed), files):
-        path = directory / file
-        path.write_bytes(mutation.apply(files[file]))
-        try:
-            outcome = verdict(layout, directory, file, mutation, before)
-        finally:
-            path.write_bytes(files[file])
-        outcomes[outcome] += 1
-        if outcome not in OUTCOMES:
-            failures.append(f"{layout.name}: {file}: {mutation.name}: {outcome}")
+    with layout.around(directory):
+        before = layout.read(directory)
+        assert not before.refused, before.refused
+        for file, mutation in mutations_of(layout, directory, seed):
+            path = directory / file
+            original = path.read_bytes()
+            path.write_bytes(mutation.apply(original))
+            try:
+                outcome = verdict(layout, directory, file, mutation, before)
+            finally:
+                path.write_bytes(original)
+            outcomes[layout.kind(file), outcome if outcome in OUTCOMES else "failure"] += 1
+            if outcome not in OUTCOMES:
+                failures.append(f"{layout.name}: {file}: {mutation.name}: {outcome}")
     return outcomes, failures
+
+
+def by_outcome(outcomes: Counter[tuple[str, str]]) -> Counter[str]:
+    """How often each outcome came, of all kinds of files together."""
+    found: Counter[str] = Counter()
+    for (_, outcome), count in outcomes.items():
+        found[outcome] += count
+    return found
+
+
+def mutations_of(layout: Layout, directory: Path, seed: int = 0) -> list[tuple[str, Mutation]]:
+    """The mutations of a layout that has been written into a directory."""
+    files = {path.relative_to(directory).as_posix(): path.read_bytes() for path in directory.rglob("*.*")
+             if path.is_file()}  # fmt: skip
+    return list(layout.mutations(random.Random(seed), files))
 
 
 def verdict(layout: Layout, directory: Path, file: str, mutation: Mutation, before: Reading) -> str:
@@ -105,6 +131,8 @@ def verdict(layout: Layout, directory: Path, file: str, mutation: Mutation, befo
     try:
         now = layout.read(directory)
     except SegtuneError as error:
+        if mutation.key not in str(error):
+            return f"refused without the key: {error}"
         return "refused" if any(name in str(error) for name in names) else f"refused without the file: {error}"
     except Exception as error:
         return f"crash: {type(error).__name__}: {error}"

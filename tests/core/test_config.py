@@ -339,3 +339,19 @@ def test_diff_tells_a_mapping_that_is_empty_on_one_side_once() -> None:
     ]
     assert config.diff({"rates": {}}, {"rates": None}) == [("rates", {}, None)]
     assert config.diff(none, none) == []
+
+
+@pytest.mark.parametrize("key", ["count", "sizes"])
+def test_a_whole_number_beyond_64_bits_is_refused_by_key(key):
+    class Sizes(Config):
+        count: int = 1
+        sizes: tuple[int, int] = (1, 1)
+        name: str = ""
+
+    def built(value):
+        return validate(Sizes, {key: value if key == "count" else [1, value], "name": 10**30}, "file")
+
+    assert getattr(built(2**63 - 1), key)
+    for value in (2**63, -(2**63), 10**500):
+        with pytest.raises(ConfigError, match=rf"{key}: .*at most 64 bits"):
+            built(value)

@@ -10,7 +10,9 @@ from PIL import Image
 
 from segtune.core.errors import DataError
 from segtune.data.config import ImageConfig
+from segtune.data.given import as_image
 from segtune.data.images import content_digest, image_size, open_image, verify_image
+from segtune.data.picture_notes import picture_notes
 
 GRADIENT = np.stack([np.arange(24).reshape(4, 6) * 10] * 3, axis=2).astype(np.uint8)
 
@@ -163,3 +165,34 @@ def _png(width: int, height: int, rows: bytes, depth: int = 8) -> bytes:
     header = struct.pack(">IIBBBBB", width, height, depth, 2, 0, 0, 0)
     body = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
     return b"\x89PNG\r\n\x1a\n" + body
+
+
+@pytest.mark.parametrize("place", [-30, -20, 60, 0])
+def test_a_png_with_a_damaged_byte_is_refused_however_it_is_given(tmp_path, place):
+    """Pillow compares the checksums neither of pixels nor of what lies behind them."""
+    path = tmp_path / "a.png"
+    exif = Image.Exif()
+    exif[274] = 6
+    values = np.random.default_rng(0).integers(0, 256, (20, 30, 3)).astype(np.uint8)
+    Image.fromarray(values).save(path)
+    raw = bytearray(path.read_bytes())
+    content = exif.tobytes().removeprefix(b"Exif\0\0")
+    late = len(content).to_bytes(4) + b"eXIf" + content + zlib.crc32(b"eXIf" + content).to_bytes(4)
+    raw[-12:-12] = late
+    path.write_bytes(raw)
+    assert as_image(path).shape == (30, 20, 3)
+    raw[place] ^= 4 if place else 0
+    path.write_bytes(raw if place else raw[:-12])
+    for given in (path, path.read_bytes(), Image.open(path)):
+        with pytest.raises(DataError, match=r"checksum|IEND"):
+            as_image(given)
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "png", "webp"])
+def test_an_orientation_that_cannot_be_read_is_told(tmp_path, suffix):
+    path, exif = tmp_path / f"a.{suffix}", b"Exif\0\0MM\0*\xff\xff\xff\xff" + bytes(20)
+    Image.new("RGB", (30, 20)).save(path, exif=exif)
+    assert open_image(path).shape == (20, 30, 3)
+    assert [words for words in picture_notes(path) if "EXIF data too damaged" in words]
+    Image.new("RGB", (30, 20)).save(path, exif=Image.Exif())
+    assert picture_notes(path) == ()

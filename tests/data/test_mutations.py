@@ -18,6 +18,7 @@ from tests.mutations import (
     Layout,
     Mutation,
     Reading,
+    by_outcome,
     byte_mutations,
     edited,
     encoding_mutations,
@@ -308,7 +309,7 @@ _MASK_NAMES = ("classes.json", "masks/a.png", "masks/b.png", "images/a.png")
 MASKS = Layout(
     "masks", _write_masks, _read_masks, _plain_masks, _mask_mutations,
     lambda file: _MASK_NAMES if file == "classes.json" else (file, "images/a.png"),
-    lambda file: ("classes", *"ab") if file == "classes.json" else ("a",),
+    lambda file: ("classes", *"ab") if file == "classes.json" else ("a",), lambda file: "mask",
 )  # fmt: skip
 
 LAYOUTS = (QUESTIONS, COCO, MASKS)
@@ -316,7 +317,8 @@ LAYOUTS = (QUESTIONS, COCO, MASKS)
 
 @pytest.mark.parametrize("layout", LAYOUTS, ids=lambda layout: layout.name)
 def test_nothing_is_misread_in_silence(tmp_path, layout):
-    outcomes, failures = run(layout, tmp_path / "data")
+    found, failures = run(layout, tmp_path / "data")
+    outcomes = by_outcome(found)
     assert not failures, "\n".join(failures)
     assert outcomes.total() >= 140
     assert outcomes["refused"] >= 60

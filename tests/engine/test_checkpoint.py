@@ -276,7 +276,7 @@ def test_a_saved_optimiser_fits_the_model_it_came_from(tmp_path, trained):
     trained.model(batch_of(trained, groups(1))).masks.logits.mean().backward()
     optimizer.zero_grad(set_to_none=False)
     state = optimizer_state(trained.model, optimizer)
-    save_checkpoint(tmp_path / "last", trained.model, _about(trained), optimizer=state, state={"step": 0})
+    save_checkpoint(tmp_path / "last", trained.model, _about(trained), optimizer=state, state={"step": 7})
     tensors, _ = load_training(open_checkpoint(tmp_path / "last"))
     assert _same(tensors, state)
 
@@ -454,3 +454,35 @@ def test_moments_and_averages_that_are_not_finite_are_refused(read, tmp_path, tr
     _reseal(place)
     with pytest.raises(CheckpointError, match="NaN or infinity"):
         read(open_checkpoint(place))
+
+
+# --- a refusal names the file
+
+
+@pytest.mark.parametrize("key", ["epoch", "step"])
+def test_two_files_that_tell_other_steps_are_refused(key, place):
+    _json(ABOUT, lambda values: values.update({key: values[key] + 1}))(place)
+    _reseal(place)
+    with pytest.raises(CheckpointError, match=f"contradict each other[\\s\\S]*{key}") as caught:
+        load_training(open_checkpoint(place))
+    assert caught.value.where == str(place / ABOUT)
+
+
+@pytest.mark.parametrize("name", [TRAINED, ADAPTER])
+@pytest.mark.usefixtures("_built_once")
+def test_tensors_that_do_not_fit_are_told_with_their_file(name, place):
+    _tensors(name, _first(lambda tensor: tensor.flatten()[1:].clone()))(place)
+    _reseal(place)
+    with pytest.raises(CheckpointError) as caught:
+        load(str(place))
+    assert caught.value.where == str(place / name)
+
+
+@pytest.mark.parametrize(("change", "words"), [({"r": 10**7}, "65536"), ({"targets": ["odd"]}, "odd")])
+def test_a_model_that_cannot_be_built_is_the_fault_of_the_checkpoint(change, words, place):
+    """A forged rank would take all memory, and a layer that is not there is no mistake in a recipe."""
+    _json(ABOUT, lambda values: values["model"]["lora"].update(change))(place)
+    _reseal(place)
+    with pytest.raises(CheckpointError, match=words) as caught:
+        load(str(place))
+    assert ABOUT in caught.value.where

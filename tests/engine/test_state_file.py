@@ -115,9 +115,9 @@ def test_a_run_with_a_loss_scale_needs_one() -> None:
 
 
 TRACKERS = {
-    "steps": [3, -1, "2", 2.5, None],
+    "steps": [3, 0, -1, "2", 2.5, None],
     "seconds": [-1.0, None, "x"],
-    "loss_sums": [None, {"colour": 1.0}, {"ce": "low"}, {"ce": None}, []],
+    "loss_sums": [None, {}, {"loss": 1.0}, {"loss": 1.0, "ce": 1.0, "colour": 1.0}, {"ce": "low"}, {"ce": None}, []],
     "classes": [3, 0, None, -1],
     "foreground": [None, [0], [1, 1], "1"],
     "confusion": [{}, {"matrix": [[1]]}, {"matrix": [[0, 0], [0, -4]]}, {"matrix": [[0, 0], [0, 0.5]]},

@@ -9,7 +9,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tests.mutations import FOREIGN, Layout, Mutation, Reading, byte_mutations, encoding_mutations, json_mutations, run
+from tests.mutations import (
+    FOREIGN,
+    Layout,
+    Mutation,
+    Reading,
+    by_outcome,
+    byte_mutations,
+    encoding_mutations,
+    json_mutations,
+    run,
+)
 
 from segtune.metrics.predictions import PredictedMasks, read_predictions, write_predictions
 from segtune.ops.rle import rle_encode
@@ -53,12 +63,20 @@ def _mutations(rng: random.Random, files: Mapping[str, bytes]) -> Iterator[tuple
 
 
 PREDICTIONS = Layout(
-    "predictions", _write, _read, _plain, _mutations, lambda file: (FILE, "a#0"), lambda file: ("a#0",)
+    "predictions",
+    _write,
+    _read,
+    _plain,
+    _mutations,
+    lambda file: (FILE, "a#0"),
+    lambda file: ("a#0",),
+    lambda file: "predictions",
 )
 
 
 def test_predictions_are_never_misread_in_silence(tmp_path: Path) -> None:
-    outcomes, failures = run(PREDICTIONS, tmp_path / "data")
+    found, failures = run(PREDICTIONS, tmp_path / "data")
+    outcomes = by_outcome(found)
     assert not failures, "\n".join(failures)
     assert outcomes.total() >= 120
     assert outcomes["refused"] >= 40

@@ -18,7 +18,7 @@ from segtune.core.errors import ConfigError
 from segtune.core.text import require_texts_in
 from segtune.core.yaml_files import dump_mapping, load_mapping, parse_value, written_text
 
-__all__ = ["ABSENT", "Config", "diff", "dump_yaml", "load_mapping", "merge", "merge_overrides", "validate"]
+__all__ = ["ABSENT", "MOST_WIDE", "Config", "diff", "dump_yaml", "load_mapping", "merge", "merge_overrides", "validate"]
 
 ABSENT = "(absent)"
 """Stands in `diff` for a key that one side does not have."""
@@ -52,10 +52,18 @@ class Config(BaseModel):
             if str in wanted:
                 word = f'"{str(value).lower()}"'
                 raise ValueError(f"a text is wanted; write {word} in a file and '{word}' on a command line")
-        return _where_text_is_wanted(annotation, value)
+        value = _where_text_is_wanted(annotation, value)
+        if str not in wanted:
+            _require_bounded(value)
+        return value
 
 
 ConfigT = TypeVar("ConfigT", bound=Config)
+
+MOST_WIDE = 2**16
+"""The most channels, ranks and pixels of a side that a model may be asked for: beyond, memory ends before a message."""
+
+_MOST_INT = 2**63 - 1
 
 _NEAR_ELSEWHERE = 0.84
 """How alike (difflib's ratio) a key of another section must be: `epoch` and `epochs`, but not `device` and `dice`."""
@@ -210,6 +218,15 @@ def _where_text_is_wanted(annotation: Any, value: Any) -> Any:
             return {key: _where_text_is_wanted(inner[1], child) for key, child in value.items()}
     text = written_text(value)
     return value if text is None or str not in alternatives or {int, float} & {*alternatives} else text
+
+
+def _require_bounded(value: Any) -> None:
+    """Refuses a whole number that neither torch nor NumPy can hold, here where its key is known."""
+    if isinstance(value, list | tuple):
+        for child in value:
+            _require_bounded(child)
+    elif isinstance(value, int) and abs(value) > _MOST_INT:
+        raise ValueError(f"a whole number of at most 64 bits is wanted, up to {_MOST_INT}")
 
 
 def _sections(annotation: Any) -> Iterator[type[BaseModel]]:

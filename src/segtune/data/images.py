@@ -145,6 +145,7 @@ def opened(
             with warnings.catch_warnings():
                 # Pillow warns from 89 megapixels on and refuses twice as many; our own limit is the one that decides.
                 warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+                warnings.filterwarnings("ignore", "Corrupt EXIF")  # `picture_notes` tells it where it matters
                 if Image.MAX_IMAGE_PIXELS is not None and config.max_pixels > Image.MAX_IMAGE_PIXELS:
                     Image.MAX_IMAGE_PIXELS = config.max_pixels  # stays, because decoding and other threads look at it
                 image = Image.open(file, formats=_FORMATS)

@@ -6,13 +6,12 @@ decoder) is refused or undone here, so that what comes out are the numbers of th
 
 from __future__ import annotations
 
-import zlib
 from pathlib import Path
 
 import numpy as np
 
 from segtune.core.errors import DataError
-from segtune.core.regular import open_regular, read_regular
+from segtune.core.regular import open_regular
 from segtune.data.config import USUAL_IMAGES, ImageConfig
 from segtune.data.images import opened, verify_image
 from segtune.data.pixels import displayed
@@ -21,8 +20,6 @@ _EXPECTED = "a PNG of one channel and at most 8 bits whose pixel values are clas
 _GREY, _PALETTE = 0, 3
 _CHANNELS = {2: "three channels (RGB)", 4: "two channels (grey and alpha)", 6: "four channels (RGB and alpha)"}
 _HEADER = 26
-_SIGNATURE = b"\x89PNG\r\n\x1a\n"
-_CHUNKS = (b"IHDR", b"PLTE", b"IDAT", b"tRNS")
 
 
 def read_index_png(path: str | Path, config: ImageConfig = USUAL_IMAGES) -> np.ndarray:
@@ -42,7 +39,6 @@ def read_index_png(path: str | Path, config: ImageConfig = USUAL_IMAGES) -> np.n
     path = Path(path)
     with opened(path, config) as (image, _):
         depth, colour = _require_index(path)
-        require_sums(read_regular(path), str(path))
         values = np.array(displayed(image, str(path))).astype(np.uint8)
     # Pillow spreads the levels of grey PNGs of 2 and 4 bits over 0..255; palettes and single bits stay as they are
     scale = 255 // (2**depth - 1) if colour == _GREY and depth in (2, 4) else 1
@@ -66,33 +62,6 @@ def verify_index_png(path: str | Path, config: ImageConfig = USUAL_IMAGES) -> tu
     size = verify_image(path, config)
     _require_index(path)
     return size
-
-
-def require_sums(raw: bytes, where: str) -> None:
-    """Refuses a PNG with a chunk of pixels that is not what was written.
-
-    Pillow stops decoding when it has all pixels and never compares the sums, so a damaged byte would become another
-    class in silence.
-
-    Args:
-        raw: The bytes of a PNG.
-        where: The file, for the message.
-
-    Raises:
-        DataError: A checksum is wrong.
-    """
-    place = len(_SIGNATURE)
-    while place + 8 <= len(raw):
-        length, kind = int.from_bytes(raw[place : place + 4]), raw[place + 4 : place + 8]
-        end = place + 8 + length
-        if kind in _CHUNKS and zlib.crc32(raw[place + 4 : end]) != int.from_bytes(raw[end : end + 4]):
-            raise DataError(
-                "the mask is damaged", where=where, expected="the bytes that were written",
-                found=f"a chunk {kind.decode()} with a wrong checksum", fix="copy or export the file again",
-            )  # fmt: skip
-        if kind == b"IEND":
-            break
-        place = end + 4
 
 
 def _require_index(path: Path) -> tuple[int, int]:

@@ -11,6 +11,7 @@ from PIL import Image
 
 from segtune.data.config import USUAL_IMAGES, ImageConfig
 from segtune.data.images import opened
+from segtune.data.pixels import orientation_is_lost
 
 _ANIMATED = ("GIF", "WEBP", "PNG", "TIFF")  # the further frames of a JPEG are previews and depth maps of cameras
 _DARK_BITS = 12
@@ -31,7 +32,9 @@ def picture_notes(source: str | Path | io.BytesIO, config: ImageConfig = USUAL_I
         DataError: As `images.open_image`, where the header cannot be read.
     """
     found = []
-    with opened(source, config) as (image, _):
+    with opened(source, config) as (image, file):
+        if orientation_is_lost(image, file):
+            found.append("with EXIF data too damaged to say how it is turned: read as it is stored")
         if image.format in _ANIMATED and getattr(image, "is_animated", False):
             found.append("of several frames or pages: only the first is used")
         if image.mode.startswith("I;16") and (bits := _bits(image)) and bits <= _DARK_BITS < config.grey_bits:

@@ -6,6 +6,7 @@ Files, bytes, Pillow images and arrays all end here, so that the same picture gi
 from __future__ import annotations
 
 import struct
+import warnings
 from typing import BinaryIO
 
 import numpy as np
@@ -13,6 +14,7 @@ from PIL import ExifTags, Image, TiffImagePlugin
 
 from segtune.core.errors import DataError
 from segtune.data.config import USUAL_IMAGES, ImageConfig
+from segtune.data.png_sums import require_sums
 
 _TRANSPOSES = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -69,9 +71,12 @@ def displayed(image: Image.Image, where: str) -> Image.Image:
         The image after EXIF orientation, in its own mode.
 
     Raises:
-        DataError: If its pixels are damaged.
+        DataError: If its pixels are damaged, as far as its format lets anybody know.
     """
     tiff = isinstance(image, TiffImagePlugin.TiffImageFile)  # Pillow turns these by itself
+    file = getattr(image, "fp", None)  # None where somebody has decoded it already
+    if image.format == "PNG" and file is not None and not file.closed:
+        require_sums(file, where)
     try:
         image.load()
     except Exception as error:  # decoders raise nearly anything on damaged bytes
@@ -103,15 +108,41 @@ def header_orientation(image: Image.Image, file: BinaryIO) -> int:
     return _orientation(image)
 
 
+def orientation_is_lost(image: Image.Image, file: BinaryIO) -> bool:
+    """Whether the metadata of an image are so damaged that nobody knows how it has to be turned; it is not, then.
+
+    Args:
+        image: Just opened.
+        file: What it was opened from; its position is kept.
+    """
+    if isinstance(image, TiffImagePlugin.TiffImageFile):
+        return False
+    if image.format == "PNG" and not _PNG_EXIF & set(image.info) and not _metadata_follows(file):
+        return False
+    return _exif_orientation(image) is None
+
+
 def _orientation(image: Image.Image) -> int:
     """The EXIF orientation in the metadata that has been read."""
     if image.format == "PNG" and not _PNG_EXIF & set(image.info):
         return 1  # Pillow would decode the whole PNG to look for a chunk behind the pixels
-    try:
-        value = image.getexif().get(ExifTags.Base.Orientation, 1)
-    except Exception:  # damaged metadata is common and says nothing against the pixels
-        return 1
-    return value if isinstance(value, int) and value in _TRANSPOSES else 1
+    value = _exif_orientation(image)
+    return value if value in _TRANSPOSES else 1
+
+
+def _exif_orientation(image: Image.Image) -> int | None:
+    """What the metadata say of the orientation, 1 where nothing; None where they are too damaged to say it."""
+    with warnings.catch_warnings(record=True) as damage:  # Pillow warns of an entry that points outside, and goes on
+        warnings.simplefilter("always")
+        try:
+            value = image.getexif().get(ExifTags.Base.Orientation)
+            if value is None and (raw := image.info.get("exif")):
+                Image.Exif().load(raw)  # once more: of a JPEG it was read when it was opened, and all errors dropped
+        except Exception:  # damaged metadata is common and says nothing against the pixels
+            return None
+    if value is None:
+        return None if damage else 1
+    return value if isinstance(value, int) else 1
 
 
 def _metadata_follows(file: BinaryIO) -> bool:

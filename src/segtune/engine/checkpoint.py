@@ -221,22 +221,24 @@ def load_weights(
     Raises:
         CheckpointError: Another base, or names, shapes and types that differ; both lists are given.
     """
-    where = str(checkpoint.path)
-    saved = read_tensors(checkpoint.path / TRAINED)
+    place = checkpoint.path
+    saved = read_tensors(place / TRAINED)
     if problems := differences(trained_state(model, trained), saved):
-        raise CheckpointError("this checkpoint does not fit the model", where=where, found="; ".join(problems[:20]))
+        raise CheckpointError(
+            "this checkpoint does not fit the model", where=str(place / TRAINED), found="; ".join(problems[:20])
+        )
     if checkpoint.about.get("fingerprint") != base_fingerprint:
         raise CheckpointError(
-            "this checkpoint belongs to another base", where=where,
+            "this checkpoint belongs to another base", where=str(place / ABOUT),
             expected=f"the base {checkpoint.about.get('base')} with fingerprint {checkpoint.about.get('fingerprint')}",
             found=f"fingerprint {base_fingerprint}",
             fix="the frozen weights changed since it was trained; restore them",
         )  # fmt: skip
     adapted = adapted_part(model)
-    adapters = read_tensors(checkpoint.path / ADAPTER) if ADAPTER in checkpoint.files else {}
+    adapters = read_tensors(place / ADAPTER) if ADAPTER in checkpoint.files else {}
     if ADAPTER_CONFIG in checkpoint.files:
-        require_adapter_config(checkpoint.path / ADAPTER_CONFIG, adapted)
-    load_adapter_state(adapted, adapters, where)
+        require_adapter_config(place / ADAPTER_CONFIG, adapted)
+    load_adapter_state(adapted, adapters, str(place / ADAPTER))
     own = kept_tensors(model, trained)
     with torch.no_grad():
         for name, value in saved.items():
@@ -260,7 +262,8 @@ def load_training(checkpoint: Checkpoint) -> tuple[dict[str, Tensor], dict[str, 
     """The optimiser's and the trainer's state.
 
     Raises:
-        CheckpointError: This checkpoint was not made to continue from; nothing starts afresh silently.
+        CheckpointError: This checkpoint was not made to continue from, or its two files tell different steps; nothing
+            starts afresh silently.
     """
     missing = [name for name in (OPTIMIZER, STATE) if name not in checkpoint.files]
     if missing:
@@ -274,6 +277,13 @@ def load_training(checkpoint: Checkpoint) -> tuple[dict[str, Tensor], dict[str, 
             "this file of a checkpoint has values that it cannot have", where=str(checkpoint.path / STATE),
             expected="an object", found=json.dumps(state)[:80],
         )  # fmt: skip
+    for key in ("epoch", "step"):
+        if key in state and state[key] != (told := checkpoint.about.get(key, 0)):
+            raise CheckpointError(
+                "two files of this checkpoint contradict each other", where=str(checkpoint.path / ABOUT),
+                expected=f"{key} {json.dumps(state[key])[:80]}, as {STATE} tells", found=f"{key} {told}",
+                fix="use another checkpoint",
+            )  # fmt: skip
     return read_tensors(checkpoint.path / OPTIMIZER), state
 
 

@@ -19,6 +19,7 @@ from segtune.data.conversation import Conversation
 from segtune.data.sources.synthetic.corpus import training_texts
 from segtune.data.transforms import Transform
 from segtune.engine.checkpoint import Checkpoint, load_weights
+from segtune.engine.checkpoint_files import ABOUT
 from segtune.engine.checkpoint_names import find_checkpoint, read_again
 from segtune.engine.config import EvalConfig
 from segtune.engine.processes import from_first
@@ -158,8 +159,14 @@ def _load(name: str, checkpoint: Checkpoint) -> Loaded:
         )  # fmt: skip
     config = checkpoint.setting("model", ModelConfig)
     wording = checkpoint.setting("conversation", ConversationConfig)
-    with without_hub():
-        loaded = build(config, wording, checkpoint.path.parent.parent)
+    try:
+        with without_hub():
+            loaded = build(config, wording, checkpoint.path.parent.parent)
+    except ConfigError as error:  # nobody's recipe is wrong: the base is another, or the file was changed
+        raise CheckpointError(
+            "the model that this checkpoint describes cannot be built", where=str(checkpoint.path / ABOUT),
+            found=str(error), fix="put its base back where it was, or use another checkpoint",
+        ) from error  # fmt: skip
     load_weights(checkpoint, loaded.model, loaded.fingerprint)
     loaded.max_new_tokens = checkpoint.about.get(_ANSWER_LENGTH) or _USUAL_LENGTH
     loaded.score_in(checkpoint.about.get(_PRECISION) or "fp32")  # absent in checkpoints from before

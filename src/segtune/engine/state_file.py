@@ -156,8 +156,11 @@ def _of_tracker(state: TrainerState, task: Task) -> list[str]:
         return [f"tracker: {type(error).__name__} {error}"[:120]]
     if again != state.tracker or not _alike(fresh, again):
         return ["tracker has values that sums cannot have"]
-    if unknown := again["loss_sums"].keys() - {"loss", *task.objective.weights}:
-        return [f"tracker has the loss terms {', '.join(sorted(unknown))[:80]}"]
+    terms = {"loss", *task.objective.weights}
+    if wrong := again["loss_sums"].keys() - terms or (terms - again["loss_sums"].keys() if made.steps else set()):
+        return [f"tracker has other loss terms than this run: {', '.join(sorted(wrong))[:80]}"]
+    if not made.steps and state.skipped < state.window:
+        return [f"tracker counts no step of {state.window}, of which {state.skipped} were skipped"]
     return [] if made.steps <= state.window else [f"tracker counts {made.steps} steps of {state.window}"]
 
 

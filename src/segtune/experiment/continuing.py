@@ -19,6 +19,7 @@ from segtune.core.config import diff
 from segtune.core.environment import describe
 from segtune.core.errors import CheckpointError, ConfigError
 from segtune.core.rundir import RunDir
+from segtune.engine.checkpoint_files import ABOUT
 from segtune.engine.config import DenseTrainConfig, OptimConfig, TrainConfig
 from segtune.engine.schedule import Schedule
 from segtune.engine.stages import plan
@@ -284,7 +285,7 @@ def _began(run: RunDir, told: Any, changes: Sequence[Mapping[str, Any]]) -> AnyC
     Raises:
         CheckpointError: They are no configuration of a run.
     """
-    where = f"{run.checkpoint('last')}: {SETTINGS}"
+    where = f"{run.checkpoint('last') / ABOUT}: {SETTINGS}"
     if not isinstance(told, Mapping):
         raise CheckpointError("not the settings of a run", where=where, expected="a mapping", found=str(told)[:80])
     settings = dict(told)

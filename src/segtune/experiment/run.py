@@ -24,7 +24,7 @@ from segtune.data.drawn import require_drawn_as_asked
 from segtune.data.unchanged import digests_of, require_unchanged
 from segtune.engine import heartbeat, processes
 from segtune.engine.checkpoint import Checkpoint, load_averages, load_training, load_weights, open_checkpoint
-from segtune.engine.checkpoint_files import OPTIMIZER, STATE
+from segtune.engine.checkpoint_files import ABOUT, AVERAGES, OPTIMIZER, STATE
 from segtune.engine.checkpoint_store import CheckpointStore, clean_leftovers, open_newest, resumable
 from segtune.engine.ema import Ema
 from segtune.engine.endings import interrupted
@@ -175,7 +175,7 @@ def _continue(run: RunDir, checkpoint: Checkpoint, found: AnyConfig, config: Any
     unknown.append(from_first(lambda: require_unchanged(run, data[0], data[1], digests)))
     session = _open(config, run, data, checkpoint)
     _require_own(session, state, checkpoint)
-    continuing.require_same_base(str(checkpoint.path), told, session.fingerprint)
+    continuing.require_same_base(str(checkpoint.path / ABOUT), told, session.fingerprint)
     load_weights(checkpoint, session.model, session.fingerprint, session.trained)
     from_first(lambda: CheckpointStore(run.checkpoints, config.train.save_total_limit).restore(checkpoint))
     history = History.until(run, state.epoch)
@@ -302,7 +302,7 @@ def _fit(
             where = str(checkpoint.path / OPTIMIZER)
             load_optimizer_state(session.model, optimizer, optimizer_tensors, where, steps=state.stage_step)
             if ema is not None:
-                ema.load(load_averages(checkpoint), str(checkpoint.path))
+                ema.load(load_averages(checkpoint), str(checkpoint.path / AVERAGES))
         prepared = session.accelerator.prepare_optimizer(optimizer, device_placement=False)  # fp16: with its scaler
         settings = Settings(config.train, config.run.seed, session.trained)
         Trainer(

@@ -6,7 +6,7 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from segtune.core.config import Config
+from segtune.core.config import MOST_WIDE, Config
 
 Part = Literal["frozen", "full"]
 AdaptedPart = Literal["frozen", "lora", "full"]
@@ -23,7 +23,7 @@ class LoraSettings(Config):
     Targets are the last part of a layer's name; `all` takes every linear layer of the component.
     """
 
-    r: int = Field(8, ge=1, description="rank")
+    r: int = Field(8, ge=1, le=MOST_WIDE, description="rank")
     alpha: float = Field(16.0, gt=0, description="scale; the update is multiplied by alpha / r")
     dropout: float = Field(0.05, ge=0, lt=1, description="dropout before the adapter")
     targets: Targets = Field(("q_proj", "v_proj"), description="projections of the language model, or all")
@@ -109,14 +109,21 @@ class ModelConfig(Config):
         "encoder", description="the decoder's image features: SAM's own encoder, or the tower's through a connector"
     )
     img_size: int | None = Field(
-        None, ge=1, description="side of the square that each image encoder sees; default the model's own sizes"
+        None,
+        ge=1,
+        le=MOST_WIDE,
+        description="side of the square that each image encoder sees; default the model's own sizes",
     )
     image_geometry: Literal["pad", "crop"] = Field("pad", description="the VLM's square: padded, or centre-cropped")
     prompting: Literal["seg_state", "query_tokens"] = Field(
         "seg_state", description="the decoder's prompt: the <SEG> state, or learned tokens that attend to all states"
     )
-    prompt_tokens: int = Field(4, ge=1, description="learned tokens, and prompts of each mask, with query_tokens")
-    seg_hidden: int | None = Field(None, ge=1, description="hidden width of the <SEG> projection; default the LLM's")
+    prompt_tokens: int = Field(
+        4, ge=1, le=MOST_WIDE, description="learned tokens, and prompts of each mask, with query_tokens"
+    )
+    seg_hidden: int | None = Field(
+        None, ge=1, le=MOST_WIDE, description="hidden width of the <SEG> projection; default the LLM's"
+    )
     dtype: Literal["float32", "bfloat16"] = Field("float32", description="of the frozen weights")
     quantize: QuantizeSettings = QuantizeSettings()
     lora: LoraSettings = LoraSettings()

@@ -19,7 +19,7 @@ from PIL import Image
 from segtune.core.errors import DataError
 from segtune.core.text import require_name
 from segtune.data.config import USUAL_IMAGES
-from segtune.data.index_png import require_sums
+from segtune.data.png_sums import require_sums
 from segtune.ops.masks import MAX_COORDINATE, PolygonShape, validate_polygon
 
 POLYGON = "polygon"
@@ -140,7 +140,7 @@ def _mask(value: object, corners: np.ndarray, where: str) -> np.ndarray:
                 and mode in ("1", "L")
                 and size[0] * size[1] <= USUAL_IMAGES.max_pixels
             ):
-                require_sums(raw, where)
+                require_sums(io.BytesIO(raw), where)
                 return np.array(image) != 0
     except DataError:
         raise

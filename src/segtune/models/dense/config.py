@@ -6,14 +6,14 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from segtune.core.config import Config, nearest
+from segtune.core.config import MOST_WIDE, Config, nearest
 
 OWN_PREFIX = "segtune/"
 EMBEDDED = ("segtune/tiny-vit", "segtune/tiny-cnn")
 """Encoders whose architecture comes with the package; they have no weights to load."""
 
 Decoder = Literal["unet", "dpt", "linear"]
-Side = Annotated[int, Field(ge=1)]
+Side = Annotated[int, Field(ge=1, le=MOST_WIDE)]
 NotNegative = Annotated[int, Field(ge=0)]
 
 
@@ -30,10 +30,13 @@ class DenseModelConfig(Config):
         None, description="a dense run or checkpoint with the same classes, whose weights training starts from"
     )
     decoder: Decoder = Field("unet", description="unet, dpt (arXiv 2103.13413) or linear")
-    width: int = Field(128, ge=8, description="channels of the decoder; the U-Net halves them with every finer level")
+    width: int = Field(
+        128, ge=8, le=MOST_WIDE, description="channels of the decoder; the U-Net halves them with every finer level"
+    )
     narrowest: int = Field(
         16,
         ge=1,
+        le=MOST_WIDE,
         description="unet: channels that no level goes below; thin things are seen at the finest, at some cost",
     )
     pixel_skips: bool = Field(
