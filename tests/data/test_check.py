@@ -70,6 +70,15 @@ def test_bad_items_extra_images_and_stray_shapes_are_listed(tmp_path, write_pair
         assert words in warnings
 
 
+def test_a_text_that_may_not_fit_a_model_is_told(tmp_path, write_pair):
+    write_pair(tmp_path, "a", text=["the thing beside the box " * 20])
+    write_pair(tmp_path, "b", colour=1, text=["the thing beside the box " * 60])
+    write_pair(tmp_path, "c", colour=2, text=["左边的蓝色盒子" * 60])  # three bytes, and as many tokens, a sign
+    (warning,) = check_dataset(tmp_path).warnings
+    assert "may not fit the context of a model" in warning
+    assert "(2: b.json, c.json)" in warning
+
+
 def test_nothing_usable_explains_the_layout(tmp_path, write_pair):
     write_pair(tmp_path, "a", text=None)
     with pytest.raises(DataError, match=r"(?s)nothing.*DIR/train/NAME\.jpg.*a\.json: the annotation has no 'text'"):
