@@ -70,6 +70,33 @@ def test_bad_items_extra_images_and_stray_shapes_are_listed(tmp_path, write_pair
         assert words in warnings
 
 
+def test_a_text_that_may_not_fit_a_model_is_told(tmp_path, write_pair):
+    write_pair(tmp_path, "a", text=["the thing beside the box " * 20])
+    write_pair(tmp_path, "b", colour=1, text=["the thing beside the box " * 60])
+    write_pair(tmp_path, "c", colour=2, text=["左边的蓝色盒子" * 60])  # three bytes, and as many tokens, a sign
+    (warning,) = check_dataset(tmp_path).warnings
+    assert "may not fit the context of a model" in warning
+    assert "(2: b.json, c.json)" in warning
+
+
+def test_a_target_that_is_drawn_and_has_no_pixel_is_told(tmp_path, write_pair):
+    outside, dot = [[50, 50], [60, 50], [60, 60]], [[5, 5], [5, 5]]
+    shapes = {
+        "outside": [{"label": "target", "points": outside}],
+        "no_area": [{"label": "target", "points": dot, "shape_type": "circle"}],
+        "nothing": [],
+        "ignored": [{"label": "ignore", "points": [[0, 0], [5, 0], [5, 5]]}],
+    }
+    for colour, (name, drawn) in enumerate(shapes.items()):
+        write_pair(tmp_path, name, colour=colour, shapes=drawn)
+    warnings = check_dataset(tmp_path).warnings
+    assert any("a target is drawn and has no pixel" in one and "outside.json" in one for one in warnings)
+    assert any(
+        "all shapes are labelled to be ignored ('ignore'): the target is empty (ignored.json)" in w for w in warnings
+    )
+    assert not any("nothing.json" in one for one in warnings)
+
+
 def test_nothing_usable_explains_the_layout(tmp_path, write_pair):
     write_pair(tmp_path, "a", text=None)
     with pytest.raises(DataError, match=r"(?s)nothing.*DIR/train/NAME\.jpg.*a\.json: the annotation has no 'text'"):

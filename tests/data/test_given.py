@@ -17,6 +17,7 @@ from segtune.core.errors import DataError
 from segtune.data.config import ImageConfig
 from segtune.data.given import as_image
 from segtune.data.images import image_size
+from segtune.data.picture_notes import picture_notes
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (5, 7, 3)).astype(np.uint8)
 ALPHA = np.dstack([PIXELS, np.arange(35, dtype=np.uint8).reshape(5, 7) * 7])
@@ -209,6 +210,21 @@ def test_grey_of_twelve_bits_is_scaled_where_that_is_set(tmp_path):
     Image.fromarray(values * 2).save(tmp_path / "a.png")
     with pytest.raises(DataError, match=r"(?s)more bits.*up to 4,095 \(12 bits\).*8,190.*grey_bits=13"):
         as_image(tmp_path / "a.png", twelve)
+
+
+@pytest.mark.parametrize(
+    ("largest", "words"), [(200, "at most 12"), (4095, "at most 12"), (4096, "at most 14"), (16383, "at most 14")]
+)
+def test_grey_that_uses_fewer_bits_is_told_unless_that_is_set(tmp_path, largest, words):
+    Image.fromarray(np.array([[0, largest]], np.uint16)).save(tmp_path / "a.png")
+    (note,) = picture_notes(tmp_path / "a.png")
+    assert words in note
+    assert picture_notes(tmp_path / "a.png", ImageConfig(grey_bits=int(words[-2:]))) == ()
+
+
+def test_grey_that_uses_all_bits_needs_no_word(tmp_path):
+    Image.fromarray(np.array([[0, 16384]], np.uint16)).save(tmp_path / "a.png")
+    assert picture_notes(tmp_path / "a.png") == ()
 
 
 def test_a_missing_file_is_told():

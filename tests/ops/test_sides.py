@@ -39,6 +39,7 @@ SIDED = (
     "बाईं ओर का डिब्बा", "दाहिने हाथ", "बाएँ", "दायां",
     "डावीकडे", "उजव्या बाजूला", "বাম দিকের বাক্স", "ডানদিকে", "বাঁ হাত",
     "ਖੱਬੇ ਪਾਸੇ", "ਸੱਜੇ", "ડાબી બાજુ", "જમણી", "ఎడమ వైపు", "కుడి", "இடது பக்கம்", "வலப்புறம்", "ಎಡಗಡೆ", "വലതു",
+    "зүүн талын хайрцаг", "баруун талд",
     # Indonesian, Javanese, Tagalog, Vietnamese, Thai, Khmer, Burmese, Swahili
     "kotak di sebelah kiri", "kanan", "sisih kiwa", "tengen", "sa kaliwa", "bên trái", "hộp bên phải", "hop ben phai",
     "กล่องทางซ้าย", "มือขวา", "ខាងឆ្វេង", "ညာဘက်", "upande wa kushoto",

@@ -16,6 +16,9 @@ from segtune.core.visible import visible
 MAX_CHARACTERS = 4000
 """The longest text of a dataset, in characters: about 650 words of English. What a model can read is often less."""
 
+LOST_CHARACTER = "\ufffd"
+"""What decoders write for bytes that they cannot read."""
+
 SENTENCE_WORDS = 8
 """A text of so many words, or more, is a sentence."""
 

@@ -23,6 +23,7 @@ from segtune.data.config import USUAL_IMAGES, ImageConfig
 from segtune.data.dense.check import DenseCheckReport, check_dense
 from segtune.data.images import content_digest
 from segtune.data.layouts import TEXT_LAYOUT, find_splits, recognise
+from segtune.data.notes import Notes
 from segtune.data.picture_notes import NotesOfMany
 from segtune.data.shared import shared_pictures, sharing_told
 from segtune.data.sources.annotations import normal_text
@@ -35,6 +36,9 @@ Progress = Callable[[str, int, int], None]
 """Called with the split, the number of images done and their total."""
 
 _SHOWN = 3
+
+_LONG_TEXT = 1000
+"""A text, or an explanation, of more bytes than these may fill the context of a small model (448 tokens and more)."""
 
 
 @dataclass(slots=True)
@@ -112,7 +116,7 @@ def check_source(
     report = SplitReport(source.split, files=source.files, bad=list(source.bad))
     report.images_without_annotation = list(source.images_without_annotation)
     report.index_entries = source.index.used
-    contents, notes = _Contents(), NotesOfMany(image)
+    contents, notes, told = _Contents(), NotesOfMany(image), Notes()
     sizes: list[tuple[int, int]] = []
     fractions: list[float] = []
     kinds: Counter[str] = Counter()
@@ -130,13 +134,18 @@ def check_source(
             _count(report, group, records)
             kinds.update(example.query.kind for example in group.examples if example.query.kind)
             fractions += [_fraction(example.target) for example in group.examples]
+            targets = {example.id.rpartition("#")[0]: example.target for example in group.examples}
+            for record in records:
+                name = record.annotation.relative_to(source.directory).as_posix()
+                _tell_long_texts(record, name, told)
+                _tell_empty_target(record, targets[record.id], name, told)
             for example in group.examples:
                 texts = contents.sentences if example.query.is_sentence else contents.phrases
                 texts.add(normal_text(example.query.text))
         if progress is not None:
             progress(source.split, index + 1, len(source))
     report.kinds = dict(sorted(kinds.items()))
-    report.notes = [*source.notes, *notes.sentences]
+    report.notes = [*source.notes, *told.lines(), *notes.sentences]
     report.bad.sort()
     if sizes:
         heights, widths = zip(*sizes, strict=True)
@@ -162,6 +171,28 @@ def _count(report: SplitReport, group: Group, records: Sequence[Record]) -> None
         report.short += not example.query.is_sentence
         report.explanations += bool(example.query.explanation)
         report.empty_targets += not (example.target == 1).any()
+
+
+def _tell_long_texts(record: Record, name: str, notes: Notes) -> None:
+    """A note on texts whose length only a model can judge, and a check as a rule knows none."""
+    if any(len(text.encode()) > _LONG_TEXT for query in record.queries for text in (query.text, query.explanation)):
+        notes.add(
+            f"a text of more than {_LONG_TEXT:,} bytes may not fit the context of a model, which the option "
+            "--model MODEL tells",
+            name,
+        )
+
+
+def _tell_empty_target(record: Record, target: np.ndarray, name: str, notes: Notes) -> None:
+    """A note on a target (uint8 `[h, w]`) without a pixel though something was drawn; flags tell themselves."""
+    drawn = [shape for shape in record.shapes if not shape.is_flag]
+    if not drawn or (target == 1).any():
+        return
+    if any(shape.value == 1 for shape in drawn):
+        notes.add("a target is drawn and has no pixel: it has no area, lies outside the image or is ignored", name)
+    else:
+        labels = ", ".join(sorted({repr(shape.label) for shape in drawn})[:_SHOWN])
+        notes.add(f"all shapes are labelled to be ignored ({labels}): the target is empty", name)
 
 
 def _fraction(target: np.ndarray) -> float:

@@ -14,7 +14,8 @@ from segtune.data.images import opened
 from segtune.data.pixels import orientation_is_lost
 
 _ANIMATED = ("GIF", "WEBP", "PNG", "TIFF")  # the further frames of a JPEG are previews and depth maps of cameras
-_DARK_BITS = 12
+_FEWER_BITS = {12: "nearly black", 14: "dark"}
+"""What cameras and scanners use of 16 bits, and what such a picture is read as."""
 _SHOWN = 3
 
 
@@ -37,11 +38,13 @@ def picture_notes(source: str | Path | io.BytesIO, config: ImageConfig = USUAL_I
             found.append("with EXIF data too damaged to say how it is turned: read as it is stored")
         if image.format in _ANIMATED and getattr(image, "is_animated", False):
             found.append("of several frames or pages: only the first is used")
-        if image.mode.startswith("I;16") and (bits := _bits(image)) and bits <= _DARK_BITS < config.grey_bits:
-            found.append(
-                f"with grey values of 16 bits, of which at most {_DARK_BITS} are used: read as nearly black; "
-                f"data.image.grey_bits={_DARK_BITS} (--grey-bits {_DARK_BITS}) makes 2^{_DARK_BITS} - 1 white"
-            )
+        if image.mode.startswith("I;16") and (bits := _bits(image)):
+            most = next((most for most in _FEWER_BITS if bits <= most), 16)
+            if most < config.grey_bits:
+                found.append(
+                    f"with grey values of 16 bits, of which at most {most} are used: read as {_FEWER_BITS[most]}; "
+                    f"data.image.grey_bits={most} (--grey-bits {most}) makes 2^{most} - 1 white"
+                )
     return tuple(found)
 
 

@@ -86,6 +86,20 @@ def test_what_is_no_annotation(tmp_path, content):
         read_annotation(tmp_path / "a.json")
 
 
+def test_a_lost_character_is_told(tmp_path):
+    (note,) = read_annotation(_write(tmp_path / "a.json", text=["the bo\ufffdte"])).notes
+    assert "lost when the text was converted" in note
+
+
+@pytest.mark.parametrize(
+    ("named", "told"),
+    [("a.png", 0), ("..\\images\\A.jpg", 0), ("/home/me/a.jpeg", 0), ("", 0), (None, 0), (7, 0), ("b.png", 1)],
+)
+def test_an_image_path_that_names_another_picture_is_told(tmp_path, named, told):
+    notes = read_annotation(_write(tmp_path / "a.json", imagePath=named)).notes
+    assert len([note for note in notes if "imagePath names another picture" in note]) == told
+
+
 def test_explanations_are_found_by_image_and_text(tmp_path):
     path = tmp_path / "train.json"
     path.write_text(json.dumps([{"image": "a.jpg", "query": "Why  so?", "outputs": "Because.", "json": "a.json"}]))

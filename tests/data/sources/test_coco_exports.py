@@ -63,6 +63,12 @@ def test_a_missing_picture_says_where_it_was_looked_for_and_what_is_near(export)
     assert "leads out of the folder of the images; a file of this name is " in reason
 
 
+@pytest.mark.parametrize("name", ["b%20c.png", "b c.jpg", "B c", " b c.png ", "https://host/media/b%20c.jpeg"])
+def test_a_picture_of_nearly_the_name_is_told(export, name):
+    reason = CocoInstances(export("train/b c.png", name=name), "train").bad[0].reason
+    assert "a file of nearly this name is train/b c.png" in reason
+
+
 def test_backslashes_are_slashes_with_a_word(export):
     source = CocoInstances(export("train/images/a.png", name="images\\a.png"), "train")
     assert (source.bad, source.item_id(0)) == ((), "images/a")
@@ -130,7 +136,8 @@ def test_crowds_are_counted_and_told(export, value, crowd):
 
 @pytest.mark.parametrize("value", ["1", 2, 0.5, [], "no"])
 def test_a_crowd_that_is_neither_is_refused(export, value):
-    assert "'iscrowd' is neither 0 nor 1" in CocoInstances(export(iscrowd=value), "train").bad[0].reason
+    assert "'iscrowd' is neither 0 nor 1" in (reason := CocoInstances(export(iscrowd=value), "train").bad[0].reason)
+    assert f"found {value!r}" in reason
 
 
 def test_a_thin_part_costs_itself_alone(export):

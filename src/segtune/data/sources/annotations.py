@@ -8,19 +8,21 @@ here, so that what comes out can be painted without a further look.
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 from segtune.core.errors import DataError
-from segtune.core.text import require_name, require_text
+from segtune.core.text import LOST_CHARACTER, require_name, require_text
 from segtune.data.sources.foreign import is_labelme, refuse_foreign
 from segtune.data.sources.json_file import read_json, whole_number
 from segtune.data.sources.shapes import read_shape, require_one_target, shown
 from segtune.ops.masks import PolygonShape
 
 _EXAMPLE = '{"text": ["..."], "is_sentence": true, "shapes": [{"label": "target", "points": [[x, y], ...]}]}'
+_LOST = "a text holds U+FFFD, which stands for a character that was lost when the text was converted"
 _EXPLANATIONS = '[{"image": "NAME.jpg", "query": "...", "outputs": "..."}, ...]'
 
 
@@ -72,7 +74,13 @@ def read_annotation(path: Path, more_texts: Sequence[str] = ()) -> Annotation:
     texts = (*own, *{normal_text(text): text for text in more_texts if normal_text(text) not in said}.values())
     shapes = _shapes(content, path)
     label = require_one_target(shapes, str(path))
-    notes = (note, f"the label {label!r} counts as the target" if label else "", _flag_note(shapes))
+    notes = (
+        note,
+        f"the label {label!r} counts as the target" if label else "",
+        _flag_note(shapes),
+        _LOST if any(LOST_CHARACTER in text for text in texts) else "",
+        _path_note(content, path),
+    )
     height, width = (_side(content, key, path) for key in ("imageHeight", "imageWidth"))
     return Annotation(
         texts,
@@ -177,6 +185,16 @@ def _flag_note(shapes: tuple[PolygonShape, ...]) -> str:
         return ""
     empty = " and the target is empty" if all(shape.is_flag for shape in shapes) else ""
     return f"a shape labelled 'flag' encloses an area but only marks a file: it is not painted{empty}"
+
+
+def _path_note(content: dict[str, Any], path: Path) -> str:
+    """What is said of LabelMe's `imagePath` where it is not the picture beside the file; renamed pairs have others."""
+    named = content.get("imagePath")
+    if not isinstance(named, str) or not named.strip():
+        return ""
+    stem = PurePath(named.strip().replace("\\", "/")).stem
+    same = unicodedata.normalize("NFC", stem).casefold() == unicodedata.normalize("NFC", path.stem).casefold()
+    return "" if same else "imagePath names another picture than the one that is used, which has the name of the file"
 
 
 def _side(content: dict[str, Any], key: str, path: Path) -> int | None:

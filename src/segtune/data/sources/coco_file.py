@@ -207,5 +207,5 @@ def _is_crowd(value: Any) -> bool:
     """
     number = int(value) if isinstance(value, bool) else whole_number(value)
     if (value is not None and number is None) or number not in _CROWDS:
-        raise DataError("'iscrowd' is neither 0 nor 1", found=str(value)[:40])
+        raise DataError("'iscrowd' is neither 0 nor 1", found=repr(value)[:40])
     return _CROWDS[number]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path, PurePosixPath
+from urllib.parse import unquote
 
 from segtune.core.errors import DataError
 from segtune.data.layouts import IMAGES
@@ -54,9 +55,12 @@ class PictureFinder:
         return f"the image cannot be read; found no such file in {places}{backslash}{self._near(plain.name)}"
 
     def _near(self, name: str) -> str:
-        """The files with this name anywhere in the dataset, for a message."""
+        """The files with this name anywhere in the dataset, or with one much like it, for a message."""
         found = self._by_name.get(name.casefold(), [])
-        return f"; a file of this name is {' and '.join(found[:_SHOWN])}" if found else ""
+        if found:
+            return f"; a file of this name is {' and '.join(found[:_SHOWN])}"
+        like = [path for other, paths in self._by_name.items() if _plain(other) == _plain(name) for path in paths]
+        return f"; a file of nearly this name is {' and '.join(like[:_SHOWN])}" if like else ""
 
     @cached_property
     def _by_name(self) -> dict[str, list[str]]:
@@ -69,6 +73,11 @@ class PictureFinder:
         for path in files:
             names.setdefault(path.rpartition("/")[2].casefold(), []).append(path)
         return names
+
+
+def _plain(name: str) -> str:
+    """A file name without what exports change in it: suffix, case, spaces at its ends, signs written as %20."""
+    return PurePosixPath(unquote(name).strip().casefold()).stem
 
 
 def spelled(name: str) -> str:
