@@ -30,7 +30,7 @@ test:
 
 test-slow:
 	$(SETUP) slow
-	@$(PYTEST) -q $(WORKERS) -m "slow or quant" $(ARGS)
+	@$(PYTEST) -q $(WORKERS) -m "(slow or quant) and not long" $(ARGS)
 
 check:
 	$(SETUP) test

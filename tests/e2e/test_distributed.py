@@ -191,7 +191,7 @@ def test_a_bad_setting_is_told_once(workplace: Path) -> None:
     ("module", "name", "call", "told"),
     [
         ("experiment.reasoning", "build", 1, "error: process 1: photo.jpg: cannot be read"),
-        ("engine.loop", "train_step", 2, "error: photo.jpg: cannot be read"),
+        ("engine.loop", "train_step", 2, "photo.jpg: cannot be read"),
     ],
 )
 def test_what_fails_in_one_process_ends_both(

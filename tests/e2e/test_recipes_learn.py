@@ -32,6 +32,9 @@ LEARNS: dict[str, tuple[str, str | None, list[str], float]] = {
 }
 """By recipe: the score, the data from outside, what is different, and a score that it reaches besides."""
 
+SHORT = ("quickstart", "shapes")
+"""Those that `make test-slow` trains; the others take minutes each: `make test-slow ARGS='-m long'`."""
+
 TINY_BASE = Path(__file__).resolve().parents[2] / "src" / "segtune" / "models" / "tiny" / "weights" / "README.md"
 EVERYTHING = 0.052
 """The gIoU of painting all pixels on the stream that the tiny base is validated on (docs/tiny-base.md)."""
@@ -41,7 +44,9 @@ def test_no_recipe_is_left_out() -> None:
     assert {*LEARNS, *NEED_A_GPU, "tiny-base"} == set(shipped_recipes())
 
 
-@pytest.mark.parametrize("recipe", LEARNS)
+@pytest.mark.parametrize(
+    "recipe", [pytest.param(name, marks=[] if name in SHORT else pytest.mark.long) for name in LEARNS]
+)
 def test_a_recipe_beats_the_best_trivial_baseline(recipe: str, tmp_path: Path) -> None:
     metric, data, settings, bound = LEARNS[recipe]
     root = [] if data is None else [f"data.root={shared_data(data)}"]
