@@ -36,7 +36,7 @@ from tests.external import shared_cases
 from segtune import Predictor
 from segtune.cli.main import main
 
-pytestmark = [pytest.mark.external, pytest.mark.slow]
+pytestmark = [pytest.mark.external, pytest.mark.slow, pytest.mark.long]
 
 TINY = "segtune/tiny"
 QUICK = ("train.epochs=1", "train.batch_size=2", "eval.before=false", "eval.final=false", "data.num_workers=0",
