@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import faulthandler
-import multiprocessing
 import os
 import signal
 import subprocess
@@ -192,14 +191,14 @@ def test_a_worker_killed_in_the_middle_of_a_message_blocks_nobody() -> None:
             list(batches)
 
 
+@pytest.mark.parametrize("pause", [0.0, 0.5])  # a killed process takes a moment to go
 @pytest.mark.parametrize("count", [1, 4])
-def test_a_worker_that_dies_with_nothing_left_to_do_is_told(count: int) -> None:
+def test_a_worker_that_dies_with_nothing_left_to_do_is_told(count: int, pause: float) -> None:
     batches = load_batches(Samples(), KEYS[:4], torch.stack, count)
     for _ in range(4):
         next(batches)
-    killed = multiprocessing.active_children()[0]  # another child may be the tracker of shared memory
-    killed.kill()
-    killed.join()
+    _children()[0].kill()
+    time.sleep(pause)
     with _in_time(), pytest.raises(SegtuneError, match="a data worker was killed"):
         next(batches, None)
 
@@ -216,6 +215,15 @@ def test_who_stops_early_leaves_no_worker_behind(first: Callable[[psutil.Process
         for one in _children():
             first(one)  # a stopped process hears nothing but SIGKILL
         batches.close()  # type: ignore[attr-defined]
+
+
+def test_a_stopped_worker_with_nothing_left_to_do_is_not_waited_for() -> None:
+    batches = load_batches(Samples(), KEYS[:4], torch.stack, 2)
+    with _in_time():
+        for _ in range(4):
+            next(batches)
+        _children()[0].suspend()
+        assert next(batches, None) is None
 
 
 def test_an_error_elsewhere_ends_the_workers() -> None:

@@ -64,7 +64,7 @@ def load_batches(
     with contextlib.closing(Workers(prepare, keys, min(num_workers, len(keys)), pin=pin)) as workers:
         for _ in keys:
             yield workers.take()
-        workers.require_alive()
+        workers.finish()
 
 
 class _Prepare(Generic[_Sample, _Batch]):

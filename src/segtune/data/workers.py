@@ -74,7 +74,7 @@ class Workers:
         self.device = torch.cuda.current_device() if pin else -1
         self._asked = self._taken = 0
         self._death: SegtuneError | None = None
-        self._closed = False
+        self._closed = self._dismissed = False
         self._ready: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self.workers: list[_Worker] = []
         # Runs on close, and at the latest before multiprocessing waits for its children at the end of the process.
@@ -106,6 +106,19 @@ class Workers:
             self._thread.join(ENDS_WITHIN)  # the thread is just finding out how it died
         if self._death is not None:
             raise self._death
+
+    def finish(self) -> None:
+        """Sends the workers home when all batches have been taken; raises where one has died before it went.
+
+        A killed process takes a moment to go, and who kills its workers could not tell that from its own kill: one that
+        was killed during the last batch would pass unnoticed.
+        """
+        self.require_alive()
+        self._dismissed = True
+        for worker in self.workers:
+            worker.dismiss()
+        self._thread.join(ENDS_WITHIN)  # a stopped worker does not go; it is killed later
+        self.require_alive()
 
     def close(self) -> None:
         """Ends the workers at once."""
@@ -140,7 +153,7 @@ class Workers:
             if self.pin:
                 torch.cuda.set_device(self.device)  # a new thread would pin memory by way of the first GPU
             self._hand_on()
-            self._heard()
+            self._see_off()
         except BaseException as error:  # whatever it is, the main thread has to know
             if not self._closed:
                 self._ready.put(error)
@@ -158,6 +171,16 @@ class Workers:
                 if isinstance(outcome, Failure):
                     raise outcome.error()
                 self._ready.put(pinned(outcome) if self.pin else outcome)
+
+    def _see_off(self) -> None:
+        """Waits until every worker has ended; raises where one did so otherwise than it was asked to."""
+        left = {worker.process.sentinel: worker for worker in self.workers}
+        while left:
+            for one in wait(list(left)):
+                worker = left.pop(one)  # type: ignore[arg-type]
+                worker.process.join(ENDS_WITHIN)
+                if not self._dismissed or worker.process.exitcode:
+                    raise self._died(worker)
 
     def _heard(self) -> list[tuple[int, Any]]:
         """Waits until a worker says something; raises where one has died."""
@@ -215,6 +238,11 @@ class _Worker:
         with contextlib.suppress(OSError):
             self.connection.send((number, keys))
 
+    def dismiss(self) -> None:
+        """Asks the worker to end."""
+        with contextlib.suppress(OSError):
+            self.connection.send(None)
+
     def hear(self) -> tuple[int, Any]:
         """The next answer: the number of a batch, and the batch or a failure."""
         data = self.connection.recv_bytes()
@@ -252,9 +280,12 @@ def _work(own: Connection, prepare: Preparation) -> None:
     torch.set_num_threads(1)
     while True:
         try:
-            number, keys = own.recv()
+            asked = own.recv()
         except (EOFError, OSError):  # nobody is left who would ask
             return
+        if asked is None:
+            os._exit(0)  # at once, as a kill would: there is nothing to clear up
+        number, keys = asked
         try:
             outcome = prepare(keys)
         except MemoryError as error:

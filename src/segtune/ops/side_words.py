@@ -131,7 +131,7 @@ LANGUAGES: tuple[Language, ...] = (
     Language(
         "sol sola solda soldaki soldan solun solunda solundaki soluna solu bati* сол",
         "sag saga sagda sagdaki sagdan sagin saginda sagindaki sagina sagi dogu* оң",
-        "soldakini sag* solak* saat chap chapda chapdagi o'ng* ong зүүн зуун баруун солжак",
+        "soldakini sag* solak* saat chap chapda chapdagi o'ng* ong зуун зүүн баруун солжак",
     ),
     # Arabic; شمال is "left" where Egyptian is spoken
     Language("*يسار* *يسر* *غرب*", "*يمين* *يمن* *شرق*", "*شمال* *عقارب* *الساعة*"),
