@@ -14,9 +14,9 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NoReturn
 
 from segtune.core.visible import visible
 from segtune.engine.config import TrainConfig, share_of_step
@@ -118,22 +118,31 @@ def _watch(others: Sequence[subprocess.Popen[bytes]], done: threading.Event, tim
     while not done.wait(_LOOK):
         looks = looks + 1 if any(_is_stopped(one.pid) for one in others) else 0
         if looks * _LOOK >= timeout:
-            told = f"another process of this run has been stopped (SIGSTOP) for {timeout:.0f} seconds"
-            fix = (
-                "go on from the last checkpoint with `segtune train --resume RUN`; run.ddp_timeout=SECONDS waits longer"
+            _give_up(
+                others,
+                f"another process of this run has been stopped (SIGSTOP) for {timeout:.0f} seconds\n"
+                "  fix: go on from the last checkpoint with `segtune train --resume RUN`; "
+                "run.ddp_timeout=SECONDS waits longer",
             )
-            print(visible(f"error: {told}\n  fix: {fix}"), file=sys.stderr, flush=True)
-            for one in others:
-                one.kill()
-            os._exit(1)
         # one that stopped after a signal has ended with 128+n; this one is then stopping too, and may still be saving
         dead = [one for one in others if one.poll() is not None and not (one.returncode == 0 or one.returncode > 128)]
         if dead:
             if not done.wait(_TELLS_WITHIN):
                 how = f"was killed by signal {-dead[0].returncode}" if dead[0].returncode < 0 else "has failed"
-                print(visible(f"error: another process of this run {how}"), file=sys.stderr, flush=True)
-                os._exit(1)
+                _give_up(others, f"another process of this run {how}")
             return
+
+
+def _give_up(others: Sequence[subprocess.Popen[bytes]], why: str) -> NoReturn:
+    """Ends this process from the thread that watches, whatever the main thread waits for, and leaves none behind."""
+    print(visible(f"error: {why}"), file=sys.stderr, flush=True)
+    for one in others:
+        one.kill()
+    end = time.monotonic() + _LEAVES_WITHIN[False]
+    for one in others:
+        with suppress(subprocess.TimeoutExpired):  # a killed process that waits for storage ends when that answers
+            one.wait(max(0.0, end - time.monotonic()))
+    os._exit(1)
 
 
 def _is_stopped(pid: int) -> bool:
