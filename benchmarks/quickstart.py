@@ -44,8 +44,8 @@ FLOORS = {"gIoU": 0.63, "negation": 0.35}
 """What the README promises of a run, on validation: 0.05 below the lowest row."""
 
 SETTINGS = (
-    "train.epochs", "train.batch_size", "train.accumulate", "optim.lr", "optim.rates", "data.synth.scenes",
-    "data.synth.seed",
+    "train.epochs", "train.batch_size", "train.accumulate", "optim.lr", "optim.rates", "optim.schedule",
+    "optim.decay_share", "data.synth.scenes", "data.synth.seed",
 )  # fmt: skip
 """What tells one version of the recipe from another; rows of different ones are not comparable."""
 

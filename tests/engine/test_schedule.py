@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 import math
+from typing import get_args
 
 import pytest
 import torch
+from transformers import get_wsd_schedule
 
 from segtune.engine.config import OptimConfig
 from segtune.engine.schedule import Schedule
@@ -65,6 +67,27 @@ def test_restarts_are_those_of_torch(multiplier):
     assert ours == pytest.approx(rates)
 
 
+def test_the_peak_is_held_before_the_rate_falls():
+    curve = _curve(12, schedule="warmup_stable_decay", warmup_steps=2, decay_share=0.4, floor=0.1)
+    half = [0.1 + 0.9 * 0.5 * (1 + math.cos(math.pi * k / 4)) for k in range(4)]
+    assert curve == pytest.approx([0.5, *[1.0] * 7, *half])
+    assert _schedule(12, schedule="warmup_stable_decay", warmup_steps=2, floor=0.1).factor(12) == pytest.approx(0.1)
+    whole = _curve(12, schedule="warmup_stable_decay", warmup_steps=2, decay_share=1.0)
+    assert whole == pytest.approx(_curve(12, schedule="cosine", warmup_steps=2))
+
+
+def test_it_is_the_schedule_of_transformers():
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(()))], lr=1.0)
+    theirs = get_wsd_schedule(optimizer, num_warmup_steps=0, num_decay_steps=12, num_stable_steps=28, min_lr_ratio=0.05)
+    rates = []
+    for _ in range(40):
+        rates.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        theirs.step()
+    ours = _curve(40, schedule="warmup_stable_decay", warmup_steps=0, decay_share=0.3, floor=0.05)
+    assert ours == pytest.approx(rates)
+
+
 def test_exponential_moves_between_epochs_alone():
     curve = _curve(7, 3, schedule="exponential", warmup_steps=0, gamma=0.5)
     assert curve == pytest.approx([1, 1, 1, 0.5, 0.5, 0.5, 0.25])
@@ -81,9 +104,9 @@ def test_plateau_by_hand():
 def test_each_knows_its_unit():
     units = {
         name: _schedule(10, 5, schedule=name).unit
-        for name in ("cosine", "linear", "constant", "none", "restarts", "exponential", "plateau")
+        for name in get_args(OptimConfig.model_fields["schedule"].annotation)
     }
-    assert [name for name, unit in units.items() if unit == "epoch"] == ["exponential", "plateau"]
+    assert {name for name, unit in units.items() if unit == "epoch"} == {"exponential", "plateau"}
     for name, unit in units.items():
         curve = _curve(20, 5, schedule=name, warmup_steps=0, gamma=0.5)
         inside = [curve[i] == curve[i + 1] for i in range(19) if i % 5 != 4]

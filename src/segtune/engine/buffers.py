@@ -21,9 +21,11 @@ class BufferSnapshot:
 
     Args:
         model: Its buffers are copied, in one piece for each type and device.
+        device: Where `broken` is counted.
     """
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: nn.Module, device: torch.device) -> None:
+        self._device = device
         self._groups: list[tuple[list[_Place], Tensor]] = []
         places: dict[tuple[torch.dtype, torch.device], list[_Place]] = {}
         for module in model.modules():
@@ -43,30 +45,31 @@ class BufferSnapshot:
                 module._buffers[name] = buffer
 
     @torch.no_grad()
-    def broken(self) -> Tensor | None:
-        """How many values were finite and no longer are, on the device; None where there is nothing to look at.
+    def broken(self) -> Tensor:
+        """How many values were finite and no longer are: float32 `[]` on the device, 0 where nothing moves.
 
         A loss and a gradient can be finite while a running variance has overflowed: the batch norm divides by it.
         """
-        counts = []
+        count = torch.zeros((), device=self._device)
         for group, kept in self._groups:
             if kept.is_floating_point():
                 now = _flat([module._buffers[name] for module, name, _ in group])
-                counts.append((torch.isfinite(kept) & ~torch.isfinite(now)).sum())
-        return torch.stack([count.to(counts[0].device) for count in counts]).sum() if counts else None
+                count = count + (torch.isfinite(kept) & ~torch.isfinite(now)).sum().to(self._device)
+        return count
 
 
 @contextmanager
-def preserved_buffers(model: nn.Module) -> Iterator[BufferSnapshot]:
+def preserved_buffers(model: nn.Module, device: torch.device) -> Iterator[BufferSnapshot]:
     """Restores the buffers where the work inside ends by an exception, whichever: a signal, too little memory.
 
     Args:
         model: In the mode in which it is about to run.
+        device: Where the training is.
 
     Yields:
         The copy, to be restored where the work turns out to be in vain without an exception.
     """
-    snapshot = BufferSnapshot(model)
+    snapshot = BufferSnapshot(model, device)
     try:
         yield snapshot
     except BaseException:

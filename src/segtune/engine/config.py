@@ -51,9 +51,14 @@ class OptimConfig(Config):
     weight_decay: float = Field(0.01, ge=0)
     betas: tuple[float, float] = (0.9, 0.999)
     clip: float = Field(1.0, gt=0, description="largest gradient norm")
-    schedule: Literal["cosine", "linear", "constant", "plateau", "restarts", "exponential", "none"] = "cosine"
+    schedule: Literal[
+        "cosine", "linear", "warmup_stable_decay", "constant", "plateau", "restarts", "exponential", "none"
+    ] = "cosine"
     warmup_steps: int = Field(100, ge=0, description="steps over which the rate rises linearly from 0; not with none")
-    floor: float = Field(0.01, ge=0, le=1, description="lowest rate of cosine and restarts, as a share of lr")
+    floor: float = Field(0.01, ge=0, le=1, description="lowest rate of all that fall as cosines, as a share of lr")
+    decay_share: float = Field(
+        0.2, gt=0, le=1, description="warmup_stable_decay: the last share of the steps, in which the rate falls"
+    )
     period: int = Field(500, ge=1, description="restarts: length of the first cosine")
     period_unit: Literal["step", "epoch"] = Field("step", description="restarts: what period counts")
     period_multiplier: int = Field(1, ge=1, description="restarts: each cosine is so many times longer than the last")

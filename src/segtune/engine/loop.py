@@ -166,6 +166,7 @@ class Trainer:
         left = len(window)
 
         def observe(output: Any, batch: Any) -> None:
+            """Counts one micro-batch; raises `WindowGivenUp` where a signal came and others are still to be made."""
             nonlocal left
             seen.observe(output, batch)
             left -= 1

@@ -206,10 +206,12 @@ def share_buffers(model: nn.Module) -> None:
 def _buckets(tensors: Sequence[torch.Tensor]) -> Iterator[list[torch.Tensor]]:
     """The tensors in their order, cut where the type changes or there are enough."""
     bucket: list[torch.Tensor] = []
+    numbers = 0
     for tensor in tensors:
-        if bucket and (bucket[0].dtype != tensor.dtype or sum(t.numel() for t in bucket) + tensor.numel() > BUCKET):
+        if bucket and (bucket[0].dtype != tensor.dtype or numbers + tensor.numel() > BUCKET):
             yield bucket
-            bucket = []
+            bucket, numbers = [], 0
         bucket.append(tensor)
+        numbers += tensor.numel()
     if bucket:
         yield bucket

@@ -78,6 +78,11 @@ class Schedule:
     def _cosine(self, step: int, reductions: int) -> float:
         return self._half_cosine(self._progress(step))
 
+    def _warmup_stable_decay(self, step: int, reductions: int) -> float:
+        """At the peak, then half a cosine (Hu et al., MiniCPM, arXiv 2404.06395; transformers' `get_wsd_schedule`)."""
+        share = self.config.decay_share
+        return self._half_cosine(max(0.0, (self._progress(step) - (1 - share)) / share))
+
     def _restarts(self, step: int, reductions: int) -> float:
         """Cosine with warm restarts (Loshchilov and Hutter, arXiv 1608.03983), by step, after a burn-in at the peak."""
         config = self.config
@@ -106,6 +111,7 @@ class Schedule:
 _SHAPES: dict[str, tuple[Unit, Callable[[Schedule, int, int], float]]] = {
     "cosine": ("step", Schedule._cosine),
     "linear": ("step", Schedule._linear),
+    "warmup_stable_decay": ("step", Schedule._warmup_stable_decay),
     "constant": ("step", Schedule._constant),
     "none": ("step", Schedule._constant),
     "restarts": ("step", Schedule._restarts),

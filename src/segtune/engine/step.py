@@ -60,7 +60,7 @@ def train_step(
         accelerator: Device, precision and processes.
         observe: Called with each output, for metrics; what it has seen of a skipped step must not count.
     """
-    with preserved_buffers(model) as buffers:
+    with preserved_buffers(model, accelerator.device) as buffers:
         try:
             return _train_step(model, window, optimizer, rate, clip, objective, accelerator, observe, buffers)
         except BaseException:
@@ -102,12 +102,11 @@ def _train_step(
     # e) Add up the gradients of all processes; clip; step where everything is finite, on all processes or on none.
     add_gradients(parameters := [p for g in optimizer.param_groups for p in g["params"]])
     grad_norm = accelerator.clip_grad_norm_(parameters, clip)
-    sums = {term: accelerator.reduce(value, "sum") for term, value in sums.items()}
-    terms = means(sums, counts)
+    own = torch.stack([*sums.values(), buffers.broken()])  # each process has buffers of its own
+    *added, broken = accelerator.reduce(own, "sum")  # in one go: what costs is to wait for each other
+    terms = means(dict(zip(sums, added, strict=True)), counts)
     terms["loss"] = weighted_total(terms, objective.weights)
-    finite = torch.isfinite(terms["loss"]) & torch.isfinite(grad_norm)
-    if (broken := buffers.broken()) is not None:
-        finite = finite & (accelerator.reduce(broken, "sum") == 0)  # each process has buffers of its own
+    finite = torch.isfinite(terms["loss"]) & torch.isfinite(grad_norm) & (broken == 0)
     skipped = not bool(finite)
     if not skipped:
         set_rate(optimizer, rate)
