@@ -168,6 +168,25 @@ def test_settings_reach_the_optimiser():
     assert {group["lr"] for group in optimizer.param_groups} == {1e-5}
 
 
+def test_on_a_cpu_the_step_in_one_pass_is_that_of_plain_adamw():
+    """In float64, where two orders of the same operations differ by rounding alone."""
+    torch.manual_seed(0)
+    linear = torch.nn.Linear(64, 48, dtype=torch.float64)
+    model = torch.nn.ModuleDict({"encoder": linear})
+    copies = [parameter.detach().clone().requires_grad_() for parameter in linear.parameters()]
+    ours = build_optimizer(model, OptimConfig(lr=1e-2, weight_decay=0.0))
+    plain = torch.optim.AdamW(copies, lr=1e-2, betas=OptimConfig().betas, weight_decay=0.0, foreach=False, fused=False)
+    assert all(group["fused"] for group in ours.param_groups)
+    for _ in range(50):
+        for parameter, copy in zip(linear.parameters(), copies, strict=True):
+            parameter.grad = torch.randn_like(parameter)
+            copy.grad = parameter.grad.clone()
+        ours.step()
+        plain.step()
+    for parameter, copy in zip(linear.parameters(), copies, strict=True):
+        torch.testing.assert_close(parameter.detach(), copy.detach(), rtol=1e-12, atol=1e-12)
+
+
 def test_components_have_rates_of_their_own():
     loaded = tiny_loaded()
     rates = {"mask_decoder": 1e-4, "seg_projection": 5e-3}

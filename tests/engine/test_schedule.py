@@ -103,8 +103,7 @@ def test_plateau_by_hand():
 
 def test_each_knows_its_unit():
     units = {
-        name: _schedule(10, 5, schedule=name).unit
-        for name in get_args(OptimConfig.model_fields["schedule"].annotation)
+        name: _schedule(10, 5, schedule=name).unit for name in get_args(OptimConfig.model_fields["schedule"].annotation)
     }
     assert {name for name, unit in units.items() if unit == "epoch"} == {"exponential", "plateau"}
     for name, unit in units.items():
