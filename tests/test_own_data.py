@@ -86,8 +86,10 @@ def test_a_run_from_before_and_no_run_at_all() -> None:
     assert "from before digests were kept" in dense_data(str(run)).missing
     (run / "data.json").write_text("[]")
     assert "from before digests were kept" in dense_data(str(run)).missing
-    for found in (dense_data("segtune/tiny"), reasoning_data("segtune/tiny"), reasoning_data(str(run))):
-        assert (found.data, found.missing) == (None, "")
+    for found in (dense_data("segtune/tiny"), reasoning_data("segtune/tiny")):
+        assert found.data is None
+        assert "belongs to no run" in found.missing
+    assert (reasoning_data(str(run)).data, reasoning_data(str(run)).missing) == (None, "")
 
 
 def test_a_stream_has_no_means_and_misses_none() -> None:

@@ -17,6 +17,7 @@ from segtune.engine.dense_evaluator import evaluate_dense, write_dense_evaluatio
 from segtune.engine.dense_loading import DenseLoaded
 from segtune.engine.processes import is_first
 from segtune.engine.progress import scoring_progress
+from segtune.engine.scoring import folder_of_scores
 
 
 def score_dense(
@@ -37,7 +38,7 @@ def score_dense(
     Args:
         loaded: The model, on its device.
         prepared: The data.
-        out: The folder to write into; files of the same names are replaced.
+        out: The folder to write into, as `engine.scoring.folder_of_scores` says.
         config: Views, windows, images per batch, number of pictures.
         training: The training data, whose most frequent class is a baseline; None leaves that one out.
         deviations: Departures from the protocol that the scores tell.
@@ -69,9 +70,9 @@ def score_dense(
     document["undefined"] |= undefined or {}
     # what `mode` only hints at, and without which nobody could repeat it
     document["inference"] = config.model_dump(mode="json", include={"tta", "window", "overlap"})
+    document["data_sha256"] = prepared.digests.sha256
     if is_first():
-        out.mkdir(parents=True, exist_ok=True)
-        place = RunDir(out)
+        place = RunDir(folder_of_scores(out, name, split, [mode], prepared.digests.sha256))
         write_json(place.scores(name, split, mode), document)
         answers = place.predictions(name, split, mode)
         write_dense_evaluation(evaluation, answers)

@@ -63,6 +63,9 @@ _USUAL_LENGTH = EvalConfig().max_new_tokens
 _PRECISION = "precision"
 """Where checkpoints write down `train.precision`: they are scored in the precision that they were trained in."""
 
+_DTYPE = "dtype"
+"""Where bases write down `model.dtype`: they are loaded in it."""
+
 _AUTOCAST = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 NOTHING_TRAINS = TrainSettings(
@@ -143,11 +146,33 @@ def load(name: str) -> Loaded:
     """
     checkpoint = find_checkpoint(name)
     if checkpoint is None:
-        config = ModelConfig(base=name, train=NOTHING_TRAINS, **_facts_of_base(name))
-        loaded = build(config, None)
-        loaded.max_new_tokens = base_facts(base_directory(name)).get(_ANSWER_LENGTH, _USUAL_LENGTH)
-        return loaded
+        return _load_base(name)
     return read_again(name, checkpoint, _load)
+
+
+def _load_base(name: str) -> Loaded:
+    """Loads a base as it stands: in the dtype and the precision, and with the answer length, that it was made with."""
+    directory = base_directory(name)
+    about = base_facts(directory)
+    precision, length = about.get(_PRECISION, "fp32"), about.get(_ANSWER_LENGTH, _USUAL_LENGTH)
+    try:
+        known = {key: about[key] for key in (*_FACTS, _DTYPE) if key in about}
+        config = ModelConfig.model_validate({**known, "base": name, "train": NOTHING_TRAINS})
+        if not isinstance(precision, str) or precision not in _AUTOCAST:
+            raise ValueError(f"{_PRECISION}: {precision!r} is none of {', '.join(_AUTOCAST)}")
+        EvalConfig.model_validate({_ANSWER_LENGTH: length})
+    except ValueError as error:
+        raise CheckpointError(
+            "this base is damaged",
+            where=str(directory / ASSEMBLED),
+            expected="the settings that it was made with",
+            found=str(error),
+            fix="copy the base again",
+        ) from error
+    loaded = build(config, None)
+    loaded.max_new_tokens = length
+    loaded.score_in(precision)
+    return loaded
 
 
 def _load(name: str, checkpoint: Checkpoint) -> Loaded:
@@ -300,6 +325,8 @@ def export_base(loaded: Loaded, directory: Path) -> None:
             "conversation": loaded.conversation.wording.model_dump(mode="json"),
             _ANSWER_LENGTH: loaded.max_new_tokens,
             ESTIMATES_IOU: loaded.parts.estimates_iou,
+            _DTYPE: loaded.config.dtype,
+            _PRECISION: loaded.precision,
             **{key: getattr(loaded.config, key) for key in _FACTS},
         },
     )

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from segtune.core import rundir as names
-from segtune.core.errors import DataError
-from segtune.core.files import write_json
+from segtune.core.errors import DataError, SegtuneError
+from segtune.core.files import read_json, write_json
+from segtune.core.log import get_logger
 from segtune.core.rundir import RunDir
 from segtune.data.loader import ScoringLoader
 from segtune.data.prepare import Prepared
@@ -20,6 +21,8 @@ from segtune.engine.loading import Loaded
 from segtune.engine.pictures import write_pictures
 from segtune.engine.processes import is_first
 from segtune.engine.progress import scoring_progress
+
+_log = get_logger(__name__)
 
 
 def score(
@@ -42,7 +45,7 @@ def score(
     Args:
         loaded: The model, on its device.
         prepared: The data.
-        out: The folder to write into; files of the same names are replaced.
+        out: The folder to write into, as `folder_of_scores` says.
         config: Images per batch, length of answers, number of pictures.
         modes: `generate`, `forced` or both.
         baselines: From `score_baselines`; None computes those that need no training data.
@@ -54,14 +57,13 @@ def score(
     Returns:
         One scores document per mode; the baselines are in those of the first process alone.
     """
-    place = RunDir(out)
     name, split = prepared.spec.name, prepared.spec.split or "all"
     pad_id = loaded.conversation.tokenizer.pad_token_id
     loader = ScoringLoader(
         prepared.source, loaded.transform, batch_size=config.batch_size, pad_id=pad_id, num_workers=num_workers
     )
     if is_first():
-        out.mkdir(parents=True, exist_ok=True)
+        place = RunDir(folder_of_scores(out, name, split, modes, prepared.digests.sha256))
         baselines = score_baselines(prepared.source, None) if baselines is None else baselines
     documents = []
     for mode in modes:
@@ -74,6 +76,7 @@ def score(
         )
         document["deviations"] += deviations
         document["undefined"] |= undefined or {}
+        document["data_sha256"] = prepared.digests.sha256
         documents.append(document)
         if is_first():
             write_json(place.scores(name, split, mode), document)
@@ -82,6 +85,40 @@ def score(
             scores, folder = evaluation.scorer.scores, answers.with_suffix("")
             write_pictures(folder, config.overlays, scores, evaluation.predictions, prepared.source)
     return documents
+
+
+def folder_of_scores(out: Path, data: str, split: str, modes: Sequence[str], sha256: str) -> Path:
+    """Where scores are written: never in the place of those of other data, whose folder has the same name.
+
+    Args:
+        out: The folder that is meant; made if absent.
+        data: Name of the dataset, as files are named after it.
+        split: Its split.
+        modes: The modes that will be written.
+        sha256: Digest of the data.
+
+    Returns:
+        `out`, whose files of the same names are replaced; or, where scores of other data lie there, the folder
+        `evaluations/DIGEST` in it, which is told.
+    """
+    place = RunDir(out)
+    for scores in (place.scores(data, split, mode) for mode in modes):
+        known = _digest_of_scores(scores)
+        if known and sha256 and known != sha256:
+            place = RunDir(out / "evaluations" / sha256[:12])
+            _log.warning("%s has scores of other data of this name: those of these data are in %s", scores, place.path)
+            break
+    place.path.mkdir(parents=True, exist_ok=True)
+    return place.path
+
+
+def _digest_of_scores(path: Path) -> str:
+    """The digest of the data that a scores file is about; empty where there is none, or none is known."""
+    try:
+        document = read_json(path) if path.is_file() else {}
+    except SegtuneError:  # damaged: it is replaced
+        return ""
+    return str(document.get("data_sha256") or "") if isinstance(document, Mapping) else ""
 
 
 def require_present(data: str) -> None:

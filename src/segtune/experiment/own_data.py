@@ -24,6 +24,9 @@ from segtune.data.prepare import Prepared, prepare
 from segtune.data.spec import DataSpec, is_absent
 from segtune.engine.run_images import run_of
 
+NO_RUN = "this model belongs to no run, so its training data are not known"
+"""Why a base, or a checkpoint that was copied out of its run, has no baselines from training data."""
+
 P = TypeVar("P", Prepared, PreparedDense)
 
 
@@ -49,7 +52,9 @@ def config_of(model: str) -> AnyConfig | None:
 def reasoning_data(model: str) -> OwnData[Prepared]:
     """The training data of a reasoning run, whose mean masks are baselines."""
     config = config_of(model)
-    if config is None or isinstance(config, DenseExperimentConfig):
+    if config is None:
+        return OwnData(None, NO_RUN)
+    if isinstance(config, DenseExperimentConfig):
         return OwnData(None)
     settings: DataConfig = config.data
     return _found(
@@ -64,6 +69,8 @@ def reasoning_data(model: str) -> OwnData[Prepared]:
 def dense_data(model: str) -> OwnData[PreparedDense]:
     """The training data of a dense run, whose most frequent class is a baseline."""
     config = config_of(model)
+    if config is None:
+        return OwnData(None, NO_RUN)
     if not isinstance(config, DenseExperimentConfig):
         return OwnData(None)
     settings: DenseDataConfig = config.data
