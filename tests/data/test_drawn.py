@@ -9,9 +9,10 @@ import pytest
 
 from segtune.core.errors import DataError
 from segtune.data.config import SynthConfig
-from segtune.data.drawn import require_drawn_as_asked
+from segtune.data.drawn import is_drawn, require_drawn_as_asked
 from segtune.data.sources.synthetic.write import write_dataset
 from segtune.data.sources.synthetic.write_masks import write_masks
+from segtune.data.spec import DataSpec
 
 ASKED = SynthConfig(scenes=10, seed=3)
 
@@ -67,3 +68,10 @@ def test_another_version_lost_files_and_files_of_others_are_refused(tmp_path: Pa
     with pytest.raises(DataError, match=r"(?s)found: a directory without synth\.json.*fix: draw others"):
         require_drawn_as_asked(_names("scenes"), str(tmp_path), ASKED)
     require_drawn_as_asked({"data.train": f"reasonseg:{scenes}@train"}, None, ASKED)  # files as they are
+
+
+def test_drawn_is_what_this_program_drew_whatever_it_is_called(place: Path, tmp_path: Path) -> None:
+    names = (f"synth:{place}/scenes@val", f"{place}/scenes", f"masks:{place}/shapes", "stream:attributes@val")
+    assert all(is_drawn(DataSpec.parse(name)) for name in names)
+    (tmp_path / "photos").mkdir()
+    assert not is_drawn(DataSpec("synth", str(tmp_path / "photos"), "val"))

@@ -84,6 +84,15 @@ def of_parameters(**parameters: Any) -> Digests:
     return Digests(hashlib.sha256(_as_json(sorted(parameters.items()))).hexdigest())
 
 
+def of_pixels(pixels: np.ndarray) -> str:
+    """The digest of one picture: the same for its file, its bytes and its pixels.
+
+    Args:
+        pixels: uint8 `[h, w, 3]`, as it was read.
+    """
+    return _of_array(pixels).hex()
+
+
 def _as_json(value: Any) -> bytes:
     """ASCII, so that no text is too odd for it."""
     return json.dumps(value).encode("ascii") + b"\n"

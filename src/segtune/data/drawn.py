@@ -19,6 +19,15 @@ from segtune.data.sources.synthetic.write_masks import MASKS_FILES, masks_descri
 from segtune.data.spec import DataSpec, is_absent
 
 
+def is_drawn(spec: DataSpec) -> bool:
+    """Whether a dataset is drawn, by the file that every drawn directory holds, whatever kind it is named as.
+
+    Args:
+        spec: A dataset that is there.
+    """
+    return spec.directory is None or (spec.directory.expanduser() / DESCRIPTION).is_file()
+
+
 def require_drawn_as_asked(names: dict[str, str | None], root: str | None, asked: SynthConfig) -> None:
     """Refuses a `synth` dataset that was drawn otherwise than the recipe says; one that is absent will be drawn.
 

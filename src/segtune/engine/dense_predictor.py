@@ -18,9 +18,10 @@ from segtune.core.files import write_json
 from segtune.core.names import short_name
 from segtune.data.config import USUAL_IMAGES, ImageConfig
 from segtune.data.dense.transforms import DenseTransform
+from segtune.data.digests import of_pixels
 from segtune.data.given import Given, as_image
 from segtune.data.sources.classes import has_background
-from segtune.engine.answer_files import answer_stem
+from segtune.engine.answer_files import PICTURE, answer_stem, heat_path, part_path, write_heat
 from segtune.engine.dense_config import DenseInferenceConfig
 from segtune.engine.dense_inference import segment
 from segtune.engine.dense_loading import load_dense_model
@@ -109,9 +110,10 @@ class DensePrediction:
         ]
 
     def to_dict(self) -> dict[str, Any]:
-        """Everything but pixels: size, classes, shares of the image, and the annotations of `to_coco`."""
+        """Everything but pixels: size and digest of the picture, classes, their shares, annotations as `to_coco`."""
         return {
             "size": list(self.image.shape[:2]),
+            PICTURE: of_pixels(self.image),
             "classes": list(self.classes),
             "binary_classes": list(self.binary_classes),
             "shares": self.shares,
@@ -128,7 +130,7 @@ class DensePrediction:
         return ", ".join([*shares[:5], *more, *mask])
 
     def save(self, directory: Path | str, stem: str) -> list[Path]:
-        """Writes what was predicted; an older answer of a dense model is replaced, and nothing else is.
+        """Writes what was predicted; an older answer about the same picture is replaced, and nothing else is.
 
         `STEM_labels.png` has the class indices as they are (dark to the eye), `STEM_mask.png` 0 and 255,
         `STEM_overlay.png` the classes over the image with their names below, `STEM.json` what `to_dict` gives.
@@ -138,20 +140,21 @@ class DensePrediction:
         """
         directory = Path(directory)
         directory.mkdir(parents=True, exist_ok=True)
-        stem = answer_stem(directory, stem, None)
+        answer = self.to_dict()
+        stem = answer_stem(directory, stem, None, answer[PICTURE])
         pictures = {
             "labels": self.labels,
             "mask": None if self.mask is None else self.mask.astype(np.uint8) * 255,
             "overlay": np.concatenate([self.overlay(), self.legend()], axis=0),
         }
+        about = directory / f"{stem}.json"
+        write_json(about, answer)  # first, because it says whose the others are, also where these cannot be written
         paths = []
         for name, picture in pictures.items():
             if picture is not None:
-                paths.append(directory / f"{stem}_{name}.png")
+                paths.append(part_path(directory, stem, name))
                 Image.fromarray(picture).save(paths[-1])
-        paths.append(directory / f"{stem}.json")
-        write_json(paths[-1], self.to_dict())
-        return paths
+        return [*paths, about]
 
 
 class DensePredictor:
@@ -261,15 +264,17 @@ class DensePredictor:
     ) -> Path:
         """Writes `STEM_heat_CLASS.png`, the heat map of `heat` over the image; raises as `heat` does.
 
+        A map of the same picture is replaced, and nothing else is; the stem is the one of `DensePrediction.save`.
+
         Returns:
             The path.
         """
         pixels = as_image(image, self.image)
         picture = overlay_heat(pixels, self.heat(pixels, target, layer))
-        stem = answer_stem(Path(directory), stem, None)
-        path = Path(directory) / f"{stem}_heat_{short_name(_plain(str(target)), _CLASS_BYTES)}.png"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(picture).save(path)
+        digest = of_pixels(pixels)
+        name = short_name(_plain(str(target)), _CLASS_BYTES)
+        path = heat_path(Path(directory), answer_stem(Path(directory), stem, None, digest, name), name)
+        write_heat(path, picture, digest)
         return path
 
 

@@ -14,24 +14,21 @@ from PIL import Image
 
 from segtune.core.errors import ConfigError
 from segtune.core.files import write_bytes
-from segtune.core.log import get_logger
 from segtune.core.records import Example, Group, Query
 from segtune.data.collate import Collate
 from segtune.data.config import USUAL_IMAGES, ImageConfig
 from segtune.data.conversation import Conversation
+from segtune.data.digests import of_pixels
 from segtune.data.given import Given, as_image
 from segtune.data.transforms import Transform
-from segtune.engine.answer_files import answer_stem
+from segtune.engine.answer_files import PICTURE, answer_stem, part_path
 from segtune.engine.inference import answer_batch
-from segtune.engine.loading import load, usual_device
+from segtune.engine.loading import load, tell_what_it_knows, usual_device
 from segtune.engine.run_images import images_of
 from segtune.models.reasoning import ReasoningSegmenter
-from segtune.models.weights import KNOWS
 from segtune.ops.masks import coco_annotation
 from segtune.ops.overlays import overlay
 from segtune.ops.rle import rle_encode
-
-_log = get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -72,10 +69,11 @@ class Prediction:
         return [coco_annotation(mask, score) for mask, score in zip(self.masks, scores, strict=True)]
 
     def to_dict(self) -> dict[str, Any]:
-        """Everything but pixels: query, text, size, scores, masks as COCO RLE, and whether a mask was asked for."""
+        """Everything but pixels: query, text, digest and size of the picture, scores, masks as RLE, `emitted`."""
         return {
             "query": self.query,
             "text": self.text,
+            PICTURE: of_pixels(self.image),
             "size": list(self.image.shape[:2]),
             **({"scores": list(self.scores)} if self.scores else {}),
             "masks": [rle_encode(mask) for mask in self.masks],
@@ -94,19 +92,21 @@ class Prediction:
     def save(self, directory: Path | str, stem: str) -> list[Path]:
         """Writes `STEM_mask.png` (0 and 255), `STEM_overlay.png` and `STEM.json`.
 
-        An older answer to the same question is replaced. Where `STEM.json` is something else, a digest of the question
-        follows the stem (see `answer_files.answer_stem`).
+        An older answer to the same question about the same picture is replaced. Where any other file of an answer has
+        the stem, a digest of both follows it (see `answer_files.answer_stem`).
 
         Returns:
             The three paths.
         """
         directory = Path(directory)
         directory.mkdir(parents=True, exist_ok=True)
-        stem = answer_stem(directory, stem, self.query)
-        paths = [directory / f"{stem}_mask.png", directory / f"{stem}_overlay.png", directory / f"{stem}.json"]
+        answer = self.to_dict()
+        stem = answer_stem(directory, stem, self.query, answer[PICTURE])
+        paths = [*(part_path(directory, stem, part) for part in ("mask", "overlay")), directory / f"{stem}.json"]
+        # first, because it says whose the others are, also where these cannot be written
+        write_bytes(paths[2], (json.dumps(answer, indent=2, ensure_ascii=False) + "\n").encode())
         Image.fromarray(self.mask.astype(np.uint8) * 255).save(paths[0])
         Image.fromarray(self.overlay()).save(paths[1])
-        write_bytes(paths[2], (json.dumps(self.to_dict(), indent=2, ensure_ascii=False) + "\n").encode())
         return paths
 
 
@@ -158,11 +158,7 @@ class Predictor:
         image = images_of(str(name), max_pixels, grey_bits)
         loaded = load(str(name))
         loaded.model.to(usual_device() if device is None else device)
-        note = (
-            f"{name} knows {KNOWS[str(name)]}: what it says about a photograph means nothing" if name in KNOWS else ""
-        )
-        if note:
-            _log.warning("%s; a run of your own knows what it was trained on", note)
+        note = tell_what_it_knows(str(name))
         return cls(loaded.model, loaded.conversation, loaded.transform, loaded.max_new_tokens, image, note)
 
     def predict(self, image: Given, query: str, *, is_sentence: bool | None = None) -> Prediction:

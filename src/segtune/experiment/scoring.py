@@ -13,6 +13,7 @@ from segtune.core.log import get_logger
 from segtune.data.config import DataConfig, ImageConfig
 from segtune.data.dense.config import DenseDataConfig
 from segtune.data.dense.prepare import prepare_dense
+from segtune.data.drawn import is_drawn
 from segtune.data.lengths import require_fitting_texts
 from segtune.data.prepare import Prepared, prepare
 from segtune.data.spec import DataSpec
@@ -24,7 +25,7 @@ from segtune.engine.dense_loading import is_dense, load_dense_model
 from segtune.engine.dense_scoring import score_dense
 from segtune.engine.evaluator import score_baselines
 from segtune.engine.inference import MODES, Mode
-from segtune.engine.loading import load, usual_device
+from segtune.engine.loading import load, tell_what_it_knows, usual_device
 from segtune.engine.processes import from_first, is_first
 from segtune.engine.run_images import images_of, trained_on_told
 from segtune.engine.scoring import place_of_scores, require_present, score
@@ -82,6 +83,8 @@ def evaluate(
     named = DataConfig.model_validate(_named(data, root, image))
     prepared = from_first(lambda: prepare(named.train, named, limit=limit, first_query_only=first_query_only))
     _tell((*prepared.warnings, *trained_on_told(model, data, prepared.pictures)))
+    if not is_drawn(prepared.spec):
+        tell_what_it_knows(model)
     sizes = EvalConfig(batch_size=batch_size, overlays=overlays)
     return _evaluate_reasoning(model, prepared, sizes, list(modes), out, limit, first_query_only=first_query_only)
 
