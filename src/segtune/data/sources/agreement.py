@@ -17,7 +17,7 @@ _SMALLEST = 4
 
 _PERCENT = 100
 _MARGIN = 0.05
-"""How far beyond 0 and the top shares and percent may lie: tools round them, and outlines leave the picture a little."""
+"""How far beyond 0 and the top shares and percent may lie: tools round, and outlines leave the picture a little."""
 
 
 def require_size(stated: tuple[int | None, int | None], found: tuple[int, int], where: str, by: str) -> None:
