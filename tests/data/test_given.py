@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 
 from segtune.core.errors import DataError
-from segtune.data.config import ImageConfig
+from segtune.data.config import USUAL_IMAGES, ImageConfig
 from segtune.data.given import as_image
 from segtune.data.images import image_size
 from segtune.data.picture_notes import picture_notes
@@ -225,6 +225,62 @@ def test_grey_that_uses_fewer_bits_is_told_unless_that_is_set(tmp_path, largest,
 def test_grey_that_uses_all_bits_needs_no_word(tmp_path):
     Image.fromarray(np.array([[0, 16384]], np.uint16)).save(tmp_path / "a.png")
     assert picture_notes(tmp_path / "a.png") == ()
+
+
+@pytest.fixture
+def warned(monkeypatch) -> Callable[..., list[str]]:
+    """What is said when a picture is read."""
+    told: list[str] = []
+    monkeypatch.setattr("logging.Logger.warning", lambda _, form, *values: told.append(form % values))
+
+    def _warned(image: object, config: ImageConfig = USUAL_IMAGES) -> list[str]:
+        told.clear()
+        as_image(image, config)
+        return list(told)
+
+    return _warned
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.tiff"])
+def test_what_may_not_be_meant_is_told_once_however_the_picture_comes(tmp_path, warned, name):
+    values = np.array([[0, 2048, 4095]], np.uint16)
+    Image.fromarray(values).save(path := tmp_path / name)
+    loaded = Image.open(path)
+    loaded.load()
+    places = {"path": str(path), "text": str(path), "bytes": "the bytes", "stream": "the file", "array": "the array"}
+    given = {"path": path, "text": str(path), "bytes": path.read_bytes(), "stream": io.BytesIO(path.read_bytes())}
+    given |= {"array": values, "pillow": Image.open(path), "loaded": loaded, "made": Image.fromarray(values)}
+    for kind, image in given.items():
+        (told,) = warned(image)
+        assert told.startswith(f"{places.get(kind, 'the Pillow image')}")
+        assert ": a picture with grey values of 16 bits, of which at most 12 are used: read as nearly black" in told
+    for image in (path, path.read_bytes(), values, Image.open(path)):
+        assert warned(image, ImageConfig(grey_bits=12)) == []
+
+
+def test_frames_are_told_where_nobody_chose_one(tmp_path, warned):
+    _frames(tmp_path / "a.gif")
+    (told,) = warned(tmp_path / "a.gif")
+    assert told.endswith("only the first is used")
+    assert warned(Image.open(tmp_path / "a.gif")) == []
+
+
+@pytest.mark.filterwarnings("ignore:Corrupt EXIF")
+def test_damaged_exif_data_are_told_of_a_pillow_image_too(tmp_path, warned):
+    Image.fromarray(SMOOTH).save(path := tmp_path / "a.jpg", exif=_exif(6))
+    content = path.read_bytes()
+    path.write_bytes(content.replace(b"MM\x00*\x00\x00\x00\x08", b"MM\x00*\x00\x00\xff\x08"))
+    assert path.read_bytes() != content
+    for image in (path, Image.open(path)):
+        (told,) = warned(image)
+        assert "EXIF data too damaged" in told
+
+
+@pytest.mark.parametrize("name", ["plain.png", "turned6.jpg", "late.png", "clear.webp", "palette.gif", "int32.tiff"])
+def test_an_ordinary_picture_needs_no_word(tmp_path, warned, name):
+    FILES[name](path := tmp_path / name)
+    for image in (path, path.read_bytes(), Image.open(path), PIXELS, PIXELS.astype(np.uint16)):
+        assert warned(image) == []
 
 
 def test_a_missing_file_is_told():

@@ -15,6 +15,8 @@ from segtune.engine.dense_inference import segment
 from segtune.engine.dense_predictor import DensePrediction, DensePredictor
 from segtune.ops.rle import rle_decode
 
+DARK = np.full((40, 56), 4095, np.uint16)
+
 HEADS = {"both": {}, "classes": {"binary": False}, "binary": {"multiclass": False}}
 
 
@@ -117,3 +119,16 @@ def test_what_is_no_image_or_no_class_is_told() -> None:
         predictor.predict("nothing.jpg")
     with pytest.raises(ConfigError, match=r"no such class(.|\n)*did you mean red"):
         predictor.heat(image(), "rede", "class_head")
+
+
+def test_a_picture_that_is_read_nearly_black_is_told_once(tmp_path, monkeypatch) -> None:
+    told: list[str] = []
+    monkeypatch.setattr("logging.Logger.warning", lambda _, form, *values: told.append(form % values))
+    Image.fromarray(DARK).save(path := tmp_path / "a.png")
+    predictor = DensePredictor(Toy(), transform())
+    asked = (predictor.predict, lambda given: predictor.save_heat(given, 0, tmp_path, "a", "class_head"))
+    for ask in asked:
+        for given in (path, path.read_bytes(), Image.open(path)):
+            ask(given)
+            assert "read as nearly black" in told.pop()
+            assert told == []

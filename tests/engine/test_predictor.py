@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 from tests.factory import batch_of, groups, plain_loaded, tiny_base, tiny_config
 
 from segtune.engine.inference import answer_batch
@@ -82,3 +83,14 @@ def test_the_embedded_base_says_what_it_knows(
     other = Predictor.from_pretrained(str(tiny_base()), device="cpu")
     assert "note" not in other.predict(IMAGE, "the car").to_dict()
     assert not caplog.text
+
+
+def test_a_picture_that_is_read_nearly_black_is_told_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    predictor = Predictor.from_pretrained(str(tiny_base()), device="cpu")
+    told: list[str] = []
+    monkeypatch.setattr("logging.Logger.warning", lambda _, form, *values: told.append(form % values))
+    Image.fromarray(np.full((40, 60), 4095, np.uint16)).save(path := tmp_path / "a.png")
+    for image in (path, path.read_bytes(), Image.open(path)):
+        predictor.predict_many(image, ["the car", "the dog"])
+        assert "read as nearly black" in told.pop()
+        assert told == []

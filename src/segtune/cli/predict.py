@@ -112,13 +112,7 @@ def _tell(words: Sequence[str], values: dict[str, Any], paths: Sequence[Path], *
 
 def _read(model: str, image: Path, max_pixels: int | None, grey_bits: int | None) -> np.ndarray:
     """The pixels of a picture, read as the model's run read its own; what may not be meant is told."""
-    from segtune.core.log import get_logger
-    from segtune.data.images import open_image
-    from segtune.data.picture_notes import picture_notes
+    from segtune.data.given import as_image
     from segtune.engine.run_images import images_of
 
-    config = images_of(model, max_pixels, grey_bits)
-    pixels = open_image(image, config)
-    for words in picture_notes(image, config):
-        get_logger(__name__).warning("%s: a picture %s", image, words)
-    return pixels
+    return as_image(image, images_of(model, max_pixels, grey_bits))

@@ -28,7 +28,7 @@ def composed(name: str) -> str:
 
 
 def alike(name: str) -> str:
-    """Equal for names that macOS or Windows takes for one: accents and case aside."""
+    """Equal for names that macOS or Windows takes for one: how accents are stored and case aside."""
     return composed(composed(name).casefold())
 
 

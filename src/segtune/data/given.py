@@ -10,16 +10,22 @@ import numpy as np
 from PIL import Image
 
 from segtune.core.errors import DataError
+from segtune.core.log import get_logger
 from segtune.data.config import USUAL_IMAGES, ImageConfig
 from segtune.data.images import open_image
+from segtune.data.picture_notes import given_notes, picture_notes
 from segtune.data.pixels import displayed, from_array, require_size, to_rgb
 
 Given = str | Path | bytes | bytearray | BinaryIO | np.ndarray | Image.Image
 """What is taken for a picture."""
 
+_log = get_logger(__name__)
+
 
 def as_image(image: Given, config: ImageConfig = USUAL_IMAGES) -> np.ndarray:
     """The pixels of a picture: the same for its file, its bytes and what Pillow opens.
+
+    Whoever hands it over is warned of what may not be meant (see `picture_notes`), once each time that it is read.
 
     Args:
         image: A path; the bytes of a file; a file opened with "rb", which is read from its start; a Pillow image, whose
@@ -34,16 +40,20 @@ def as_image(image: Given, config: ImageConfig = USUAL_IMAGES) -> np.ndarray:
             object of another type.
     """
     if isinstance(image, str | Path):
-        return open_image(image, config)
+        return _opened(image, config, str(image))
     if isinstance(image, bytes | bytearray):
-        return open_image(io.BytesIO(bytes(image)), config, "the bytes")
+        return _opened(io.BytesIO(bytes(image)), config, "the bytes")
     if isinstance(image, Image.Image):
         name = getattr(image, "filename", "")
         where = f"the Pillow image {name}" if isinstance(name, str) and name else "the Pillow image"
         require_size(image, config, where)
-        return to_rgb(displayed(image, where), where, config)
+        pixels = to_rgb(displayed(image, where), where, config)
+        _tell(where, given_notes(image, config))
+        return pixels
     if isinstance(image, np.ndarray):
-        return from_array(image, config)
+        pixels = from_array(image, config)
+        _tell("the array", given_notes(image, config))
+        return pixels
     if callable(getattr(image, "read", None)):
         return _from_file(image, config)
     raise _no_picture(image)
@@ -62,7 +72,20 @@ def _from_file(file: BinaryIO, config: ImageConfig) -> np.ndarray:
         raise DataError(
             "the file is open as text", where=where, expected='a file opened with "rb"', found=type(content).__name__
         )
-    return open_image(io.BytesIO(content), config, where)
+    return _opened(io.BytesIO(content), config, where)
+
+
+def _opened(source: str | Path | io.BytesIO, config: ImageConfig, where: str) -> np.ndarray:
+    """The pixels of a file or of its bytes."""
+    pixels = open_image(source, config, where)
+    _tell(where, picture_notes(source, config))
+    return pixels
+
+
+def _tell(where: str, notes: tuple[str, ...]) -> None:
+    """Warns of what a picture is read as, where that may not be meant."""
+    for words in notes:
+        _log.warning("%s: a picture %s", where, words)
 
 
 def _no_picture(image: object) -> DataError:

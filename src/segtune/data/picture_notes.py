@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Iterable
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from PIL import Image
@@ -32,20 +33,25 @@ def picture_notes(source: str | Path | io.BytesIO, config: ImageConfig = USUAL_I
     Raises:
         DataError: As `images.open_image`, where the header cannot be read.
     """
-    found = []
     with opened(source, config) as (image, file):
-        if orientation_is_lost(image, file):
-            found.append("with EXIF data too damaged to say how it is turned: read as it is stored")
-        if image.format in _ANIMATED and getattr(image, "is_animated", False):
-            found.append("of several frames or pages: only the first is used")
-        if image.mode.startswith("I;16") and (bits := _bits(image)):
-            most = next((most for most in _FEWER_BITS if bits <= most), 16)
-            if most < config.grey_bits:
-                found.append(
-                    f"with grey values of 16 bits, of which at most {most} are used: read as {_FEWER_BITS[most]}; "
-                    f"data.image.grey_bits={most} (--grey-bits {most}) makes 2^{most} - 1 white"
-                )
-    return tuple(found)
+        turned, *grey = _of_pixels(image, file, config)
+        several = image.format in _ANIMATED and getattr(image, "is_animated", False)
+    frames = "of several frames or pages: only the first is used" if several else ""
+    return tuple(words for words in (turned, frames, *grey) if words)
+
+
+def given_notes(image: Image.Image | np.ndarray, config: ImageConfig = USUAL_IMAGES) -> tuple[str, ...]:
+    """What is to be told about a picture that no file is read for.
+
+    Args:
+        image: A decoded image of Pillow, of whose frames one was chosen; or an array that is a picture.
+        config: How it is read.
+
+    Returns:
+        Phrases as those of `picture_notes`.
+    """
+    found = (_grey_note(image, config),) if isinstance(image, np.ndarray) else _of_pixels(image, None, config)
+    return tuple(words for words in found if words)
 
 
 class NotesOfMany:
@@ -83,9 +89,25 @@ def _some(names: Iterable[str]) -> str:
     return ", ".join(listed[:_SHOWN]) + (", ..." if len(listed) > _SHOWN else "")
 
 
-def _bits(image: Image.Image) -> int:
-    """Bits of the largest value of a picture with grey values of 16 bits; 0 where all of it is black or damaged."""
+def _of_pixels(image: Image.Image, file: BinaryIO | None, config: ImageConfig) -> tuple[str, str]:
+    """What is said of the orientation and of the grey of an image; empty where nothing."""
+    lost = orientation_is_lost(image, file)
+    turned = "with EXIF data too damaged to say how it is turned: read as it is stored" if lost else ""
+    if not image.mode.startswith("I;16"):
+        return turned, ""
     try:
-        return int(np.asarray(image).max()).bit_length()
+        return turned, _grey_note(np.asarray(image), config)
     except Exception:  # decoders raise nearly anything; damage is told where the picture is read
-        return 0
+        return turned, ""
+
+
+def _grey_note(values: np.ndarray, config: ImageConfig) -> str:
+    """What is said of grey `[h, w]` of 16 bits that uses fewer; empty for other values and where all is black."""
+    bits = int(values.max()).bit_length() if values.dtype.itemsize == 2 and values.ndim == 2 else 0
+    most = next((most for most in _FEWER_BITS if 0 < bits <= most), 16)
+    if most >= config.grey_bits:
+        return ""
+    return (
+        f"with grey values of 16 bits, of which at most {most} are used: read as {_FEWER_BITS[most]}; "
+        f"data.image.grey_bits={most} (--grey-bits {most}; of a predictor grey_bits={most}) makes 2^{most} - 1 white"
+    )

@@ -108,16 +108,16 @@ def header_orientation(image: Image.Image, file: BinaryIO) -> int:
     return _orientation(image)
 
 
-def orientation_is_lost(image: Image.Image, file: BinaryIO) -> bool:
+def orientation_is_lost(image: Image.Image, file: BinaryIO | None) -> bool:
     """Whether the metadata of an image are so damaged that nobody knows how it has to be turned; it is not, then.
 
     Args:
-        image: Just opened.
-        file: What it was opened from; its position is kept.
+        image: Just opened, or decoded.
+        file: What it was opened from, whose position is kept; None where it is decoded, with all of its metadata.
     """
     if isinstance(image, TiffImagePlugin.TiffImageFile):
         return False
-    if image.format == "PNG" and not _PNG_EXIF & set(image.info) and not _metadata_follows(file):
+    if image.format == "PNG" and not _PNG_EXIF & set(image.info) and not (file and _metadata_follows(file)):
         return False
     return _exif_orientation(image) is None
 

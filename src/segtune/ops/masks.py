@@ -47,11 +47,13 @@ class PolygonShape:
         label: `target`, a word with `ignore` in it, or `flag` (which is never painted); case does not matter.
         points: float64 `[n, 2]`, (x, y) in original pixels; of a mask the first and the last pixel of its box.
         mask: bool `[h, w]` whose upper left pixel is the first of the box; None for a polygon.
+        rim: float64 `[2, 2]`, the centre and a point on the rim of the circle that `points` stand for, else None.
     """
 
     label: str
     points: np.ndarray
     mask: np.ndarray | None = None
+    rim: np.ndarray | None = None
 
     @property
     def is_flag(self) -> bool:

@@ -58,11 +58,38 @@ def test_shares_of_the_picture_are_no_pixels(tmp_path, write_pair):
     require_pixels([np.array(shares)], (4, 4), "a.json")  # in a picture of four pixels this may be meant
 
 
+@pytest.mark.parametrize("beyond", [-0.05, -0.002, 1.0001, 1.004, 1.05])
+def test_shares_that_are_rounded_or_leave_the_picture_a_little_are_no_pixels(tmp_path, write_pair, beyond):
+    shares = [[0.1, 0.2], [0.9, 0.2], [0.5, beyond]]
+    write_pair(tmp_path, "a", shapes=_target(shares))
+    write_pair(tmp_path, "b", colour=1, shapes=[*_target(shares), *_target([[1, 1], [3, 1], [2, 1.2]])])
+    source = ReasonSeg(tmp_path)
+    assert [item.path for item in source.bad] == ["a.json"]
+    assert f"{beyond:.4g}" in source.bad[0].reason
+    for side in (1, 2):
+        require_pixels([np.array(shares)], (side, side), "a.json")
+    with pytest.raises(DataError):
+        require_pixels([np.array(shares)], (1, 200), "a.json")
+
+
+def test_a_circle_in_shares_is_known_by_its_two_points(tmp_path, write_pair):
+    circle = {"label": "target", "shape_type": "circle", "points": [[0.5, 0.5], [0.9, 0.9]]}
+    write_pair(tmp_path, "shares", shapes=[circle])
+    write_pair(tmp_path, "pixels", colour=1, shapes=[{**circle, "points": [[1, 1], [3, 1]]}])
+    source = ReasonSeg(tmp_path)
+    assert [item.path for item in source.bad] == ["shares.json"]
+    assert "all coordinates lie in 0..1" in source.bad[0].reason
+    percent = [{**circle, "points": [[50, 50], [99, 50]]}, {**circle, "points": [[1, 1], [60, 99]]}]
+    for number, one in enumerate(percent):
+        write_pair(tmp_path / "p", str(number), colour=number, size=(200, 300), shapes=[one])
+    assert "are they percent" in ReasonSeg(tmp_path / "p").notes[0]
+
+
 def test_a_whole_split_in_percent_is_told():
-    low, high = np.array([[1, 2], [99, 2], [50, 100.0]]), np.array([[1, 2], [101, 2], [50, 50.0]])
+    low, high = np.array([[1, 2], [99, 2], [-0.2, 100.4]]), np.array([[1, 2], [106, 2], [50, 50.0]])
     assert "percent" in percent_note([([low], (480, 640)), ([], (480, 640))])
     assert percent_note([([low], (480, 640)), ([high], (480, 640))]) == ""
-    assert percent_note([([low], (100, 640))]) == ""
+    assert percent_note([([low], (104, 640))]) == ""
     assert percent_note([([], (480, 640))]) == ""
 
 

@@ -20,8 +20,8 @@ def _write(path, **changes):
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "cp1252"])
 def test_encodings(tmp_path, encoding):
     path = tmp_path / "a.json"
-    path.write_bytes(json.dumps({**GOOD, "text": ["café – “crème”"]}, ensure_ascii=False).encode(encoding))
-    assert read_annotation(path).texts == ("café – “crème”",)
+    path.write_bytes(json.dumps({**GOOD, "text": ["café – “résumé”"]}, ensure_ascii=False).encode(encoding))
+    assert read_annotation(path).texts == ("café – “résumé”",)
 
 
 def test_a_single_text_is_a_list_of_one_and_a_file_may_leave_open_what_it_is(tmp_path):

@@ -5,7 +5,11 @@ import json
 import pytest
 
 from segtune.core.errors import DataError
+from segtune.data.notes import Notes
 from segtune.data.sources.classes import Classes, find_classes, has_background, read_classes
+from segtune.data.sources.coco_categories import read_categories
+from segtune.data.sources.masks import MaskFolder
+from segtune.data.sources.texts import classes_of_words
 
 
 def _read(tmp_path, content):
@@ -66,7 +70,44 @@ def test_a_dataset_without_one_and_one_outside_the_root(tmp_path, write_classes)
         find_classes(tmp_path / "data", "", (tmp_path / "data",))
 
 
+COMPOSED, APART = "caf\u00e9", "cafe\u0301"
+COLLISIONS = [
+    (["Car", "car"], "'Car' and 'car'", "case or space"),
+    (["car", " car "], "'car' and ' car '", "case or space"),
+    (["traffic light", "Traffic  light"], "'traffic light' and 'Traffic  light'", "case or space"),
+    ([COMPOSED, APART], f"'{COMPOSED}' and '{APART}'", "how accents are stored"),
+    ([COMPOSED, APART.upper()], f"'{COMPOSED}' and '{APART.upper()}'", "case or space"),
+]
+
+
+@pytest.mark.parametrize(("names", "pair", "how"), [*COLLISIONS, (["background", "Background "], "'Background '", "")])
+def test_names_that_a_reader_takes_for_one_are_told(tmp_path, names, pair, how):
+    (note,) = _read(tmp_path, ["background", "tree", *names][2 * (names[0] == "background") :]).notes
+    assert pair in note
+    assert f"are two classes whose names differ only in {how}" in note
+    assert note.endswith("(classes.json)")
+
+
+@pytest.mark.parametrize(("names", "pair", "how"), COLLISIONS)
+def test_coco_and_a_recipe_tell_the_same(tmp_path, names, pair, how):
+    notes = Notes()
+    entries = [{"id": number, "name": name} for number, name in enumerate(["Background ", *names])]
+    classes, _ = read_categories(entries, set(), tmp_path / "a.json", notes)
+    assert classes == ("background", *names)
+    of_recipe = classes_of_words({name: [f"word {index}"] for index, name in enumerate(names)}).notes
+    for note in (*notes.lines(), *of_recipe):
+        assert pair in note
+        assert how in note
+    assert (len(notes.lines()), len(of_recipe)) == (1, 1)
+
+
+def test_collisions_reach_those_who_check_and_train(tmp_path, write_masked, write_classes):
+    write_classes(tmp_path, ["background", "Car", "car"])
+    write_masked(tmp_path, "a", [[0, 1], [2, 1]])
+    assert any("'Car' and 'car' are two classes" in note for note in MaskFolder(tmp_path).notes)
+
+
 def test_the_background_is_known_by_its_name():
-    assert has_background(("Background", "a"))
+    assert has_background(("Background ", "a"))
     assert not has_background(("a", "background"))
     assert not has_background(())

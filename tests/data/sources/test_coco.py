@@ -191,6 +191,14 @@ def test_categories_that_make_no_sense(write, categories, said):
         CocoInstances(write([], categories=categories), "train")
 
 
+def test_shares_of_the_picture_are_no_pixels_though_one_is_rounded_beyond_it(write):
+    shares = _annotation(1, [_box(0.1, 0.2, 0.8, 1.0001)])
+    with_pixels = [_annotation(2, [_box(0.1, 0.2, 0.8, 0.9)], image=2), _annotation(3, [_box(2, 2, 9, 9)], image=2)]
+    source = CocoInstances(write([shares, *with_pixels], names=("a.png", "b.png")), "train")
+    assert [item.path for item in source.bad] == ["train/a.png"]
+    assert "all coordinates lie in 0..1" in source.bad[0].reason
+
+
 def test_links_out_of_the_root(write, tmp_path):
     root = write([])
     outside = tmp_path / "outside.png"

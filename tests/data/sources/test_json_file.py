@@ -24,7 +24,19 @@ def test_utf8_is_read_without_a_word(tmp_path, encoding):
 
 @pytest.mark.parametrize(
     "text",
-    ["the man’s hat", "café – “crème”", "à côté de l’école", "größe der Tür", "“‘so’” 20°", "¿el niño?", 'a \\ "b" é'],
+    [
+        "the man’s hat",
+        "café – “résumé”",
+        "la télé posée",
+        "größe der Tür",
+        "das weiße Gerät",
+        "“‘so’” 20°",
+        "5 ± 1 for £9",
+        "le café – l’été",
+        "el teléfono",
+        "il caffé",
+        'a \\ "b" é',
+    ],
 )
 def test_western_text_in_cp1252_is_read_with_a_word(tmp_path, text):
     value, note = read_json(_written(tmp_path, text, "cp1252"))
@@ -52,6 +64,54 @@ def test_what_could_be_anything_is_refused_and_never_guessed(tmp_path, text, enc
     with pytest.raises(DataError, match="not in UTF-8") as caught:
         read_json(_written(tmp_path, text, encoding))
     assert "save it as UTF-8" in caught.value.fix
+
+
+@pytest.mark.parametrize(
+    ("encoding", "texts"),
+    [
+        ("cp1250", ["stůl u zdi", "malé město", "červená kniha"]),  # Czech
+        ("cp1250", ["fű a kertben", "kettős ablak"]),  # Hungarian
+        ("cp1250", ["czerwona ręka", "mały kot", "kąt pokoju", "żaba"]),  # Polish
+        ("cp1250", ["kuća", "crvena kuća i čaša", "međa"]),  # Croatian
+        ("cp1250", ["în casă", "fată", "o maşină"]),  # Romanian
+        ("cp1257", ["žalias namas", "raudona gėlė", "mėsa", "ąsa"]),  # Lithuanian
+        ("cp1257", ["liela māja", "zaļš", "dārzs", "ķēde"]),  # Latvian
+        ("cp1254", ["kırmızı", "ağaç", "beyaz şapka"]),  # Turkish
+        ("ISO-8859-2", ["kąt pokoju", "šálek", "Łódka", "suť"]),
+        ("ISO-8859-15", ["cœur", "œuvre", "šaty"]),
+        ("cp1252", ["forêt", "à gauche", "façade", "où est la crème"]),  # French, which only its author can tell
+        ("cp1252", ["niño", "¿dónde?", "el árbol"]),  # Spanish
+        ("cp1252", ["città", "coração", "grå bil"]),  # Italian, Portuguese, Swedish
+    ],
+)
+def test_a_byte_that_is_another_letter_elsewhere_is_refused(tmp_path, encoding, texts):
+    for text in texts:
+        with pytest.raises(DataError, match="not in UTF-8") as caught:
+            read_json(_written(tmp_path, text, encoding))
+        assert "save it as UTF-8" in caught.value.fix
+
+
+def test_the_letters_that_a_byte_may_be_are_told(tmp_path):
+    with pytest.raises(DataError, match="its encoding is not certain") as caught:
+        read_json(_written(tmp_path, "stůl u zdi", "cp1250"))
+    assert caught.value.found.startswith("byte 13 (f9) is 'ù' in cp1252, 'ů' in cp1250, 'ł' in cp1257")
+    assert "é, ä, ö, ü, ß" in caught.value.expected
+
+
+@pytest.mark.parametrize("encoding", ["cp1250", "cp1252", "cp1254", "cp1257", "ISO-8859-2", "ISO-8859-15"])
+@pytest.mark.parametrize("form", ["wa{}ll", "{}wall", "wall{}"])
+def test_no_letter_of_a_latin_script_becomes_another(tmp_path, encoding, form):
+    for byte in range(0xA1, 0x100):
+        letter = bytes([byte]).decode(encoding, "ignore")
+        if not letter.isalpha():
+            continue
+        raw = json.dumps({"text": form}).encode().replace(b"{}", bytes([byte]))
+        (tmp_path / "a.json").write_bytes(raw)
+        try:
+            text = read_json(tmp_path / "a.json")[0]["text"]
+        except DataError:
+            continue
+        assert text == form.format(letter)
 
 
 def test_bytes_beyond_ascii_outside_texts_are_refused(tmp_path):

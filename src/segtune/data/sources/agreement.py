@@ -16,6 +16,8 @@ _SMALLEST = 4
 """In a picture of at most so many pixels on its longer side, coordinates in 0..1 may be meant."""
 
 _PERCENT = 100
+_MARGIN = 0.05
+"""How far beyond 0 and the top shares and percent may lie: tools round, and outlines leave the picture a little."""
 
 
 def require_size(stated: tuple[int | None, int | None], found: tuple[int, int], where: str, by: str) -> None:
@@ -49,33 +51,35 @@ def require_pixels(polygons: Sequence[np.ndarray], size: tuple[int, int], where:
     """Refuses polygons that are all in shares of the picture, as YOLO writes them.
 
     Args:
-        polygons: float `[n, 2]` each: all of one picture that enclose an area.
+        polygons: float `[n, 2]` each: all of one picture that enclose an area, circles by their two points.
         size: (h, w) of the picture in original pixels.
         where: The file, for the message.
 
     Raises:
-        DataError: Every coordinate lies in 0..1 though the picture has more than a few pixels.
+        DataError: Every coordinate lies in 0..1, or hardly beyond, though the picture has more than a few pixels.
     """
     if polygons and max(size) > _SMALLEST and all(_within(points, 1) for points in polygons):
+        low, high = min(float(points.min()) for points in polygons), max(float(points.max()) for points in polygons)
         raise DataError(
             "all coordinates lie in 0..1: they are shares of the picture, not pixels", where=where,
-            expected=f"pixels of a picture of {size[1]} x {size[0]}", found="normalised coordinates, as YOLO has them",
+            expected=f"pixels of a picture of {size[1]} x {size[0]}",
+            found=f"{low:.4g} to {high:.4g}: normalised coordinates, as YOLO has them",
             fix="multiply x by the width and y by the height of the picture",
         )  # fmt: skip
 
 
 def percent_note(pictures: Iterable[tuple[Sequence[np.ndarray], tuple[int, int]]]) -> str:
-    """What is said of a split all of whose coordinates lie in 0..100, as Label Studio writes them.
+    """What is said of a split all of whose coordinates lie in 0..100, or hardly beyond, as Label Studio writes them.
 
     Args:
         pictures: Of every picture its polygons, float `[n, 2]` each, and its (h, w) in original pixels.
 
     Returns:
-        A sentence; empty where a coordinate is larger, a picture is not larger than 100 pixels, or nothing is drawn.
+        A sentence; empty where a coordinate is larger, a picture is hardly larger than 100 pixels, or nothing is drawn.
     """
     drawn = False
     for polygons, size in pictures:
-        if min(size) <= _PERCENT or not all(_within(points, _PERCENT) for points in polygons):
+        if min(size) <= _PERCENT * (1 + _MARGIN) or not all(_within(points, _PERCENT) for points in polygons):
             return ""
         drawn |= bool(polygons)
     return (
@@ -105,4 +109,5 @@ def conflicting(answers: Iterable[tuple[str, str, object]]) -> Iterator[tuple[st
 
 
 def _within(points: np.ndarray, top: float) -> bool:
-    return bool(((points >= 0) & (points <= top)).all())
+    """Whether all coordinates lie in 0..top or the margin around it."""
+    return bool(((points >= -_MARGIN * top) & (points <= (1 + _MARGIN) * top)).all())

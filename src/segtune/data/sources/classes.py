@@ -22,12 +22,13 @@ Other keys are passed over.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from segtune.core.errors import DataError
+from segtune.core.names import alike, composed
 from segtune.core.records import IGNORE
 from segtune.core.text import require_name, require_text
 from segtune.data.sources.json_file import read_json
@@ -49,19 +50,46 @@ class Classes:
         ignore_index: The value of ignored pixels in the files; None where there is none.
         texts: Whole queries of each class, by its name.
         words: Words and phrases of each class, by its name.
-        note: What is said of the file's encoding; empty for UTF-8.
+        notes: What is used in a way that its author may not have meant, a sentence each.
     """
 
     names: tuple[str, ...]
     ignore_index: int | None = None
     texts: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     words: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    note: str = ""
+    notes: tuple[str, ...] = ()
 
 
 def has_background(names: Sequence[str]) -> bool:
     """Whether class 0 of these is called the background."""
-    return bool(names) and names[0].strip().casefold() == BACKGROUND
+    return bool(names) and is_background(names[0])
+
+
+def is_background(name: str) -> bool:
+    """Whether a class is called the background."""
+    return read_alike(name) == BACKGROUND
+
+
+def read_alike(name: str) -> str:
+    """Equal for names of classes that a reader takes for one: case, white space and how accents are stored aside."""
+    return alike(" ".join(name.split()))
+
+
+def nearly_one(names: Iterable[str], what: str = "classes") -> list[str]:
+    """What is said of classes whose names a reader takes for one.
+
+    Args:
+        names: All different.
+        what: What the file calls them.
+    """
+    first: dict[str, str] = {}
+    told = []
+    for name in names:
+        near = first.setdefault(read_alike(name), name)
+        if near != name:
+            how = "how accents are stored" if composed(near) == composed(name) else "case or space"
+            told.append(f"the {what} {near!r} and {name!r} are two classes whose names differ only in {how}")
+    return told
 
 
 def find_classes(directory: Path, split: str, roots: Roots) -> Classes:
@@ -105,7 +133,9 @@ def read_classes(path: Path) -> Classes:
         raise _refusal(path, "this is no description of classes", _EXAMPLE, type(content).__name__)
     names = _names(content.get("classes"), path)
     texts, words = (_said(content.get(key, {}), key, names, path) for key in ("texts", "words"))
-    return Classes(names, _ignore_index(content.get("ignore_index"), names, path), texts, words, note)
+    notes = (f"{FILE} is {note}",) if note else ()
+    told = tuple(f"{said} ({FILE})" for said in nearly_one(names))
+    return Classes(names, _ignore_index(content.get("ignore_index"), names, path), texts, words, (*notes, *told))
 
 
 def _names(names: Any, path: Path) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ from segtune.core.errors import DataError
 from segtune.core.records import IGNORE
 from segtune.core.text import require_name
 from segtune.data.notes import Notes
-from segtune.data.sources.classes import BACKGROUND
+from segtune.data.sources.classes import BACKGROUND, is_background, nearly_one
 from segtune.data.sources.json_file import whole_number
 
 Id: TypeAlias = int | str
@@ -68,7 +68,7 @@ def read_categories(
         by_name.setdefault(name, []).append(key)
     _tell_same_names(by_name, used, path, notes)
     first = {name: min(keys, key=lambda key: (key not in used, keys.index(key))) for name, keys in by_name.items()}
-    names = [name for key, name in ordered if key == first[name] and name.strip().casefold() != BACKGROUND]
+    names = [name for key, name in ordered if key == first[name] and not is_background(name)]
     if not 1 <= len(names) < IGNORE:
         raise DataError(
             "a wrong number of categories", where=str(path), expected=f"1 to {IGNORE - 1} beside the background",
@@ -80,7 +80,6 @@ def read_categories(
 
 def _tell_same_names(by_name: dict[str, list[Id]], used: set[Id | None], path: Path, notes: Notes) -> None:
     """Says which categories have one name, and which names nearly are one."""
-    folded: dict[str, str] = {}
     for name, keys in by_name.items():
         unused = [key for key in keys if key not in used]
         if len(keys) > 1:
@@ -88,7 +87,5 @@ def _tell_same_names(by_name: dict[str, list[Id]], used: set[Id | None], path: P
             dropped = f"dropped, as no annotation has it: {', '.join(map(str, unused))}"
             what = dropped if 0 < len(unused) < len(keys) else "they are one class"
             notes.add(f"the categories {named} have one name, {name!r}: {what}", path.name)
-        near = folded.setdefault(name.strip().casefold(), name)
-        if near != name and near.strip().casefold() != BACKGROUND:
-            said = f"the categories {near!r} and {name!r} are two classes whose names differ only in case or space"
-            notes.add(said, path.name)
+    for said in nearly_one((name for name in by_name if not is_background(name)), "categories"):
+        notes.add(said, path.name)

@@ -27,12 +27,25 @@ _WIDE = (
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
 _TEXT = re.compile(r'"(?:[^"\\\n]|\\.)*"')
-_SIGNS = "€…‘’“”•–—™\xa0¡£©«®°±·»½¿"
+_SIGNS = "€…‘’“”•–—™\xa0£©«®°±·»½"
 _PAIRS = ("“‘", "’”", "’…", "”…", "…’", "…”", "°…")
 _LETTERS = "ÀÁÂÃÄÅÆÇÈÉÊËÌÍÎÏÑÒÓÔÕÖØÙÚÛÜßàáâãäåæçèéêëìíîïñòóôõöøùúûüŒœÿ"
 _UMLAUTS = "äöüÄÖÜ"
 _NEIGHBOURS = re.compile(r"""[A-Za-z0-9\s"'.,;:!?()/%&*+=<>#$-]""")
 _MIN_PLAIN_LETTERS = 2
+_SIMILAR = ("cp1250", "cp1254", "cp1257", "ISO-8859-2", "ISO-8859-15")
+"""Encodings of other Latin scripts: their letters stand alone among plain ones too, so only the byte tells them."""
+_CERTAIN = "UTF-8; of cp1252 only what other encodings write alike: é, ä, ö, ü, ß, quotation marks, dashes"
+
+
+def _other_letters(char: str) -> dict[str, str]:
+    """Where the byte of a character of cp1252 is another letter: that letter by encoding."""
+    others = {encoding: char.encode("cp1252").decode(encoding, "ignore") for encoding in _SIMILAR}
+    return {encoding: other for encoding, other in others.items() if other != char and other.isalpha()}
+
+
+_OTHER_LETTERS = {char: others for char in _LETTERS + _SIGNS if (others := _other_letters(char))}
+_UNCERTAIN = re.compile(f"[{''.join(_OTHER_LETTERS)}]")
 
 
 def read_json(path: Path, example: str = "") -> tuple[Any, str]:
@@ -41,7 +54,8 @@ def read_json(path: Path, example: str = "") -> tuple[Any, str]:
     UTF-8 (a byte order mark is allowed) is read without a word, UTF-16 and UTF-32 with a byte order mark with one. Of
     other encodings cp1252 is read, because the original ReasonSeg needs it, and only where every character beyond ASCII
     is one of Western European text: a sign, or a letter that stands alone among plain ones. Text in GBK, Shift-JIS or
-    Cyrillic has long runs of such bytes and is refused.
+    Cyrillic has long runs of such bytes and is refused. Czech, Polish or Lithuanian text has not, so a byte that is a
+    letter there and another one in cp1252 is refused as well; most French and Spanish text has to be UTF-8 for that.
 
     Args:
         path: The file.
@@ -110,12 +124,14 @@ def _decode(raw: bytes, path: Path) -> tuple[str, str]:
     if text is None:
         shown = " ".join(f"{byte:02x}" for byte in raw[start : start + 8])
         raise _not_utf8(path, f"byte {start} is not UTF-8 ({shown} ...)")
+    if doubt := _doubt(text):
+        raise _not_utf8(path, doubt)
     return text, "not in UTF-8, and read as cp1252"
 
 
 def _not_utf8(path: Path, found: str) -> DataError:
     return DataError(
-        "the file is not in UTF-8, and its encoding is not certain", where=str(path), expected="UTF-8", found=found,
+        "the file is not in UTF-8, and its encoding is not certain", where=str(path), expected=_CERTAIN, found=found,
         fix='save it as UTF-8 (in an editor: "Save with encoding"; in Python: open(path, "w", encoding="utf-8"))',
     )  # fmt: skip
 
@@ -136,6 +152,17 @@ def _western(raw: bytes) -> str | None:
     return text if all(_is_western(part) for part in inside if not part.isascii()) else None
 
 
+def _doubt(text: str) -> str:
+    """Which character of a text read as cp1252 may be another letter, in words; empty where none may."""
+    for match in _UNCERTAIN.finditer(text):
+        char, index = match[0], match.start()
+        if char in _LETTERS or text[index - 1].isalpha() or text[index + 1].isalpha():  # a sign alone is no letter
+            readings = {"cp1252": char, **_OTHER_LETTERS[char]}
+            said = ", ".join(f"{letter!r} in {encoding}" for encoding, letter in readings.items())
+            return f"byte {index} ({char.encode('cp1252').hex()}) is {said}"
+    return ""
+
+
 def _is_western(text: str) -> bool:
     """Whether every character beyond ASCII of a text is likely meant."""
     if sum(char.isascii() and char.isalpha() for char in text) < _MIN_PLAIN_LETTERS:
@@ -144,7 +171,7 @@ def _is_western(text: str) -> bool:
         if char.isascii():
             continue
         before, after = text[index - 1], text[index + 1]  # a text stands in quotation marks
-        if not (_is_letter(char, before) if char in _LETTERS else _is_sign(char, before, after)):
+        if not (_is_letter(char, before) if char in _LETTERS else _is_sign(char, before)):
             return False
         if any(near.isascii() and not _NEIGHBOURS.match(near) for near in (before, after) if near != "\\"):
             return False
@@ -156,8 +183,6 @@ def _is_letter(char: str, before: str) -> bool:
     return before not in _LETTERS or (char == "ß" and before in _UMLAUTS)
 
 
-def _is_sign(char: str, before: str, after: str) -> bool:
-    """Whether a sign may stand between two characters."""
-    if char not in _SIGNS or (before in _SIGNS and before + char not in _PAIRS):
-        return False
-    return char not in "¡¿" or (after.isascii() and after.isalpha())
+def _is_sign(char: str, before: str) -> bool:
+    """Whether a sign may stand behind another character."""
+    return char in _SIGNS and (before not in _SIGNS or before + char in _PAIRS)

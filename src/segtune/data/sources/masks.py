@@ -19,7 +19,7 @@ from segtune.data.config import USUAL_IMAGES, ImageConfig
 from segtune.data.images import open_image, verify_image
 from segtune.data.index_png import read_index_png, verify_index_png
 from segtune.data.layouts import IMAGES, MASKS, MASKS_LAYOUT
-from segtune.data.sources.classes import FILE, Classes, find_classes
+from segtune.data.sources.classes import Classes, find_classes
 from segtune.data.sources.listing import Listing, link_roots, list_files
 from segtune.data.sources.pairing import FilesByStem, accents_told, collisions_told, stem_of
 
@@ -93,7 +93,7 @@ class MaskFolder:
                 )  # fmt: skip
         found = find_classes(self.directory, split, roots)
         self.classes, self.ignore_index = found.names, found.ignore_index
-        self.notes = (f"{FILE} is {found.note}",) if found.note else ()
+        self.notes = found.notes
         self._labels = _label_table(found)
         self._binary = len(found.names) == 2 and found.ignore_index != 255
         bad: list[BadItem] = []

@@ -44,8 +44,12 @@ class Record:
 
     @property
     def outlines(self) -> list[np.ndarray]:
-        """The points of the polygons that are painted, float64 `[n, 2]` each; masks are pixels anyway."""
-        return [shape.points for shape in self.shapes if not shape.is_flag and shape.mask is None]
+        """The points of the polygons that are painted as the file has them, float64 `[n, 2]` each.
+
+        A circle is its two points: a polygon around them leaves the picture where they do not. Masks are pixels anyway.
+        """
+        drawn = (shape for shape in self.shapes if not shape.is_flag and shape.mask is None)
+        return [shape.points if shape.rim is None else shape.rim for shape in drawn]
 
     @property
     def answer(self) -> frozenset[tuple[int, bytes, bytes]]:

@@ -57,9 +57,11 @@ def read_shape(shape: Any, where: str) -> PolygonShape:
     kind = shape.get("shape_type")
     if kind is None or kind == POLYGON or label.lower() == "flag":
         return PolygonShape(label, validate_polygon(shape.get("points"), where, label=label))
-    if kind in ("rectangle", "circle"):
-        corners = _rectangle if kind == "rectangle" else _circle
-        return PolygonShape(label, corners(_two_points(shape.get("points"), kind, where)))
+    if kind == "rectangle":
+        return PolygonShape(label, _rectangle(_two_points(shape.get("points"), kind, where)))
+    if kind == "circle":
+        rim = _two_points(shape.get("points"), kind, where)
+        return PolygonShape(label, _circle(rim), rim=rim)
     if kind == "mask":
         box = _two_points(shape.get("points"), kind, where)
         return PolygonShape(label, box, _mask(shape.get("mask"), box, where))

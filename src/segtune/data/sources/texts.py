@@ -16,7 +16,7 @@ from segtune.core.errors import ConfigError
 from segtune.core.records import IGNORE, Group, LabelledImage, Source
 from segtune.data.bad_items import BadItem
 from segtune.data.sources.annotations import normal_text
-from segtune.data.sources.classes import FILE, Classes, has_background
+from segtune.data.sources.classes import Classes, has_background, nearly_one
 
 
 class TextClasses:
@@ -38,7 +38,7 @@ class TextClasses:
         said: The texts and words of each class, by its name.
         bad: The bad items of the source.
         files: The files that they are a share of.
-        notes: What is said of the source and of `classes.json`.
+        notes: What is said of the source and of the classes.
 
     Raises:
         ConfigError: A class other than the background has neither texts nor words, or a text stands for two classes.
@@ -48,8 +48,7 @@ class TextClasses:
         self.source, self.name, self.classes, self.drawn = source, source.name, classes.names, drawn
         self.bad: tuple[BadItem, ...] = tuple(getattr(source, "bad", ()))
         self.files = int(getattr(source, "files", len(source)))
-        own = (f"{FILE} is {classes.note}",) if classes.note else ()
-        self.notes: tuple[str, ...] = (*own, *getattr(source, "notes", ()))
+        self.notes: tuple[str, ...] = (*classes.notes, *getattr(source, "notes", ()))
         _require_said(classes, source.name)
         self._texts = _by_text(classes)
         self.said = {name: (*classes.texts.get(name, ()), *classes.words.get(name, ())) for name in classes.names}
@@ -129,7 +128,8 @@ def classes_of_words(words: Mapping[str, Sequence[str]]) -> Classes:
         raise ConfigError(
             "there are too few classes", where="data.words", expected="two at least", found=str(len(words))
         )
-    return Classes(tuple(words), words={name: tuple(said) for name, said in words.items()})
+    notes = tuple(f"{said} (data.words)" for said in nearly_one(words))
+    return Classes(tuple(words), words={name: tuple(said) for name, said in words.items()}, notes=notes)
 
 
 def _pattern(words: Sequence[str]) -> re.Pattern[str]:
