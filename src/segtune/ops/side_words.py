@@ -129,7 +129,8 @@ LANGUAGES: tuple[Language, ...] = (
     Language(
         "ляв* наляво вляво отляво левиот лијев* lijev* levo leva levi levu levoj levom levog levih",
         "дясн* надясно вдясно отдясно десниот десн* desn* desno desna desni desnu desnoj desnom desnog desnih",
-        "надесно удесно здесно налево улево десен изто* ulijevo udesno zahod* vzhod* istok* istoc*",
+        "леви левия левият левите надесно удесно здесно налево улево десен "
+        "изто* ulijevo udesno zahod* vzhod* istok* istoc*",
     ),
     # Czech, Slovak
     Language(
@@ -153,7 +154,7 @@ LANGUAGES: tuple[Language, ...] = (
         "majt* ezker* chwith chle",
         "desine desines desinej* desinen desini* desiny* labais laba labaj* labam labo labi labu labas djatht* eskuin* "
         "dde dheis",
-        "eskubi* rietum* austrum*",
+        "taobh_cle taobh_deas lamh_dheas eskubi* rietum* austrum*",
     ),
     # Greek, Armenian, Georgian
     Language(
