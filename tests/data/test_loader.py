@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass, fields, replace
 from functools import cache
 
@@ -183,3 +184,37 @@ def test_scoring_gives_every_query_in_order_with_the_forced_answer():
         for labels in batch.labels:
             assert labels[labels >= 0].tolist() == forced
     assert _all_same(batches, list(_scoring(3, num_workers=1).batches()))
+
+
+class Asked:
+    """A source that knows its queries without reading images, as one on disk does; some of them say a side."""
+
+    name = "asked"
+
+    def __init__(self, count: int, sided: int) -> None:
+        self.drawn, self.sided = DrawnSource(count, 2), sided
+        self.group, self.ids = self.drawn.group, self.drawn.ids
+
+    def __len__(self) -> int:
+        return len(self.drawn)
+
+    def queries(self, index: int) -> list[Query]:
+        text = "the one on the left" if index < self.sided else "the red label"
+        return [Query("a thing", False), Query(text, False)]
+
+
+@pytest.mark.parametrize(
+    ("sided", "flip", "mirror", "told"),
+    [(2, 0.5, "auto", ["info"]), (4, 0.5, "auto", ["warning"]), (0, 0.5, "auto", []), (2, 0, "auto", []),
+     (2, 0.5, "always", [])],
+)  # fmt: skip
+def test_pictures_that_flip_passes_over_are_counted_once(sided, flip, mirror, told, monkeypatch):
+    heard = []
+    for level in ("info", "warning"):
+        monkeypatch.setattr(
+            logging.getLogger("segtune.data.augment"), level,
+            lambda text, *words, level=level: heard.append((level, text % words)),
+        )  # fmt: skip
+    _training(source=Asked(4, sided=sided), augment=AugmentConfig(flip=flip, mirror=mirror))
+    assert [level for level, _ in heard] == told
+    assert all(f"passes over {sided} of 4 pictures" in text for _, text in heard)

@@ -32,6 +32,7 @@ class Toy(nn.Module):
     def __init__(self, *, stride: int = 1, multiclass: bool = True, binary: bool = True, change: Change | None = None):
         super().__init__()
         self.classes, self.binary_classes = CLASSES, ("red",) if binary else ()
+        self.sided_classes: tuple[str, ...] = ()
         self.binary_indices = (1,) if binary else ()
         self.class_head = nn.Conv2d(3, 3, 1, bias=False) if multiclass else None
         self.binary_head = nn.Conv2d(3, 1, 1, bias=False) if binary else None

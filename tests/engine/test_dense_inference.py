@@ -350,6 +350,22 @@ def test_a_mirror_image_that_would_answer_for_the_wrong_class_is_refused(names, 
     assert _config().tta.order(names, binary) == (0, 1, 2)
 
 
+def test_a_class_that_a_text_called_by_a_side_is_refused_as_in_training() -> None:
+    names, flip = ("background", "cup", "plate"), _config(tta={"flip": True})
+    assert flip.tta.order(names) == (0, 1, 2)
+    with pytest.raises(ConfigError, match="cup") as caught:
+        flip.tta.order(names, (), ("cup",))
+    assert "--mirror always" in caught.value.fix
+    model = _handed(names, binary=False)
+    model.sided_classes = ("cup",)
+    with pytest.raises(ConfigError, match="a mirror image would be taken"):
+        segment(model, transform(), image(), flip)
+
+
+def test_usual_classes_are_no_side() -> None:
+    assert _config(tta={"flip": True}).tta.order(("background", "label", "prawn", "port", "lava")) == (0, 1, 2, 3, 4)
+
+
 def test_a_foreground_of_both_sides_is_the_same_in_a_mirror_image() -> None:
     names = ("background", "left_hand", "right_hand")
     assert _config(tta={"flip": True}).tta.order(names, names[1:]) == (0, 2, 1)

@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 from tests.factory import tiny_base
 from tests.models.dense.encoders import CLASSES, dense_config, pixels, write_hub
 
+from segtune.core.config import validate
 from segtune.core.errors import CheckpointError
 from segtune.engine.checkpoint import (
     TRAINED,
@@ -20,6 +21,7 @@ from segtune.engine.checkpoint import (
     open_checkpoint,
     save_checkpoint,
 )
+from segtune.engine.dense_config import DenseEvalConfig, DenseInferenceConfig, TtaConfig
 from segtune.engine.dense_loading import (
     DenseLoaded,
     absolute_paths,
@@ -97,6 +99,23 @@ def test_what_was_saved_is_what_is_loaded_bit_for_bit(encoder: str, blocks: Bloc
     ours, theirs = (one.model.eval().decode(pixels(size=(32, 64))) for one in (loaded, trained))
     for one, other in ((ours.classes, theirs.classes), (ours.binary, theirs.binary)):
         assert (one is None and other is None) or torch.equal(one, other)
+
+
+def test_what_training_knew_of_sides_is_saved(tmp_path) -> None:
+    loaded = _built(_config())
+    loaded.model.sided_classes = (CLASSES[1],)
+    settings = {"config": {"eval": {"tta": {"mirror": "always"}}}}
+    save_checkpoint(tmp_path / "new", loaded.model, {**loaded.about(), **settings}, trained=loaded.trained)
+    found = load_dense(open_checkpoint(tmp_path / "new"))
+    assert (found.model.sided_classes, found.mirror) == ((CLASSES[1],), "always")
+    usual, told = DenseEvalConfig(), validate(DenseEvalConfig, {"tta": {"mirror": "auto"}}, where="")
+    assert (found.as_trained(usual).tta.mirror, found.as_trained(told).tta.mirror) == ("always", "auto")
+    predictor = DensePredictor.from_pretrained(tmp_path / "new", config=DenseInferenceConfig(tta=TtaConfig(flip=True)))
+    assert predictor.config.tta == TtaConfig(flip=True, mirror="always")
+    before = {key: value for key, value in loaded.about().items() if key != "sided"}
+    save_checkpoint(tmp_path / "old", loaded.model, before, trained=loaded.trained)
+    found = load_dense(open_checkpoint(tmp_path / "old"))
+    assert (found.model.sided_classes, found.mirror) == ((), "auto")
 
 
 def test_what_batch_norms_have_seen_is_saved(tmp_path) -> None:

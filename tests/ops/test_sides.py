@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import pytest
+from tests.ops.plain_words import CLASSES
+from tests.ops.plain_words import LANGUAGES as PLAIN_LANGUAGES
 
-from segtune.ops.side_words import LANGUAGES
-from segtune.ops.sides import class_mirror, says_height, says_side
+from segtune.ops.side_words import HEIGHTS, LANGUAGES
+from segtune.ops.sides import class_mirror, says_height, says_side, sided_classes
 
 SIDED = (
     # English and abbreviations
@@ -42,6 +44,11 @@ SIDED = (
     "зүүн талын хайрцаг", "баруун талд",
     # Indonesian, Javanese, Tagalog, Vietnamese, Thai, Khmer, Burmese, Swahili
     "kotak di sebelah kiri", "kanan", "sisih kiwa", "tengen", "sa kaliwa", "bên trái", "hộp bên phải", "hop ben phai",
+    "solundakiler", "solumdaki", "soldakinin", "levému", "levější", "nejlevější", "nejpravější", "ľavom", "ľavá ruka",
+    "найлівіший", "좌회전", "우회전", "좌단", "우단", "balszélső", "az óramutató járásával", "3 óránál", "a bal oldali",
+    "met de klok mee", "med uret", "mot klokka", "în sensul acelor de ceasornic", "mańkut", "सीधे हाथ", "उल्टे हाथ",
+    "lft femur", "the box at 3 oʻclock", "lewej ręce", "левым глазом", "labajā rokā", "kairės rankos", "itään",
+    "drei Uhr", "saat 3 yönünde", "ساعت 3", "vasemman käden", "αριστερός", "soldakiler",
     "กล่องทางซ้าย", "มือขวา", "ខាងឆ្វេង", "ညာဘက်", "upande wa kushoto",
 )  # fmt: skip
 PLAIN = (
@@ -66,6 +73,24 @@ def test_a_text_that_says_none(text: str) -> None:
     assert not says_side(text)
 
 
+@pytest.mark.parametrize("language", PLAIN_LANGUAGES)
+def test_the_commonest_words_of_a_language_say_none(language: str) -> None:
+    words = PLAIN_LANGUAGES[language].split()
+    assert len(words) > 50
+    assert [word for word in words if says_side(word)] == []
+
+
+@pytest.mark.parametrize("data", CLASSES)
+def test_usual_classes_say_none(data: str) -> None:
+    names = [name.strip() for name in CLASSES[data].split("|") if name.strip()]
+    assert [name for name in names if says_side(name)] == []
+
+
+def test_a_star_stands_only_at_an_end_of_a_word() -> None:
+    words = [word for row in LANGUAGES for words in row for word in words.split()] + HEIGHTS.split()
+    assert [word for word in words if "*" in word.strip("*")] == []
+
+
 def test_partners_stand_side_by_side() -> None:
     for row in LANGUAGES:
         assert len(row.left.split()) == len(row.right.split()), row.left
@@ -83,7 +108,10 @@ PAIRS = (
     ("มือซ้าย", "มือขวา"), ("ఎడమ చేయి", "కుడి చేయి"),
     ("இடது கை", "வலது கை"), ("بایاں ہاتھ", "دایاں ہاتھ"), ("دست چپ", "دست راست"),
     ("femur_lt", "femur_rt"), ("Port side", "Starboard side"),
-    ("west wing", "east wing"), ("linkerarm", "rechterarm"),
+    ("west wing", "east wing"), ("linkerarm", "rechterarm"), ("LHand", "RHand"), ("lft_femur", "rt_femur"),
+    ("vänster hand", "höger hand"), ("venstre hånd", "højre hånd"), ("αριστερό χέρι", "δεξί χέρι"),
+    ("vasen käsi", "oikea käsi"), ("ľavá ruka", "pravá ruka"), ("mano izq", "mano der"), ("port", "starboard"),
+    ("kairė ranka", "dešinė ranka"), ("левый глаз", "правый глаз"), ("lewe oko", "prawe oko"),
 )  # fmt: skip
 
 
@@ -102,6 +130,7 @@ def test_classes_that_differ_by_a_side_change_places(pair: tuple[str, str]) -> N
         ("background", "left_hand"),
         ("hand", "left_hand"),
         ("左手", "手"),
+        ("LHand", "hand"),
         ("lung_l", "lung"),
         ("left hand", "right hand", "right-hand"),
         tuple("abcdefghijklmnopqrstuvwxyz"),
@@ -138,9 +167,22 @@ def test_one_letter_among_others_is_no_side() -> None:
 
 
 def test_words_of_a_class_count_too() -> None:
-    found = class_mirror(("background", "a", "b"), {"a": ["the lane on the left"], "b": ["the other lane"]})
-    assert "a" in found.across
-    assert not class_mirror(("background", "left_lane", "right_lane"), {"left_lane": ["left lane"]}).across
+    sided = sided_classes({"a": ["the lane on the left"], "b": ["the other lane"]})
+    assert sided == ("a",)
+    assert "a" in class_mirror(("background", "a", "b"), sided).across
+    assert not class_mirror(("background", "left_lane", "right_lane"), ["left_lane"]).across
+
+
+@pytest.mark.parametrize(
+    "names", [("lhand", "rhand"), ("leye", "reye"), ("lamp", "ramp"), ("lhand open", "rhand open")]
+)
+def test_classes_that_differ_by_a_glued_letter_are_told_and_never_change_places(names: tuple[str, str]) -> None:
+    found = class_mirror(("background", *names))
+    assert not found.swaps
+    assert names[0] in found.across
+    assert "left_" in found.across
+    assert found.over
+    assert not class_mirror(("background", names[0])).across
 
 
 @pytest.mark.parametrize("name", ["upper_lip", "bottom", "oben", "верхняя губа", "上唇"])

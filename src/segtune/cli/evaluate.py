@@ -10,7 +10,7 @@ import typer
 
 from segtune.cli.output import echo
 from segtune.cli.pictures import GreyBitsOption, MaxPixelsOption, RootOption
-from segtune.cli.views import FlipOption, FlipVerticalOption, ScalesOption, WindowOption, inference
+from segtune.cli.views import FlipOption, FlipVerticalOption, MirrorOption, ScalesOption, WindowOption, inference
 
 Mode = Literal["generate", "forced", "both"]
 """How the answer comes about: the model writes it, it is given, or once each."""
@@ -33,6 +33,7 @@ def evaluate(
     overlays: Annotated[int, typer.Option("--overlays", min=0, metavar="N", help="Write N overlay pictures.")] = 0,
     flip: FlipOption = False,
     flip_vertical: FlipVerticalOption = False,
+    mirror: MirrorOption = None,
     scales: ScalesOption = "1",
     window: WindowOption = None,
     root: RootOption = None,
@@ -58,7 +59,7 @@ def evaluate(
         batch_size=batch_size,
         limit=limit,
         overlays=overlays,
-        inference=inference(flip, flip_vertical, scales, window),
+        inference=inference(flip, flip_vertical, scales, window, mirror),
         root=root,
         max_pixels=max_pixels,
         grey_bits=grey_bits,

@@ -11,7 +11,7 @@ import typer
 
 from segtune.cli.output import echo
 from segtune.cli.pictures import GreyBitsOption, MaxPixelsOption
-from segtune.cli.views import FlipOption, FlipVerticalOption, ScalesOption, WindowOption, inference
+from segtune.cli.views import FlipOption, FlipVerticalOption, MirrorOption, ScalesOption, WindowOption, inference
 
 if TYPE_CHECKING:
     import numpy as np
@@ -30,6 +30,7 @@ def predict(
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Where to write.")] = Path("predictions"),
     flip: FlipOption = False,
     flip_vertical: FlipVerticalOption = False,
+    mirror: MirrorOption = None,
     scales: ScalesOption = "1",
     window: WindowOption = None,
     max_pixels: MaxPixelsOption = None,
@@ -58,12 +59,12 @@ def predict(
     if query is None and sentence is not None:
         raise typer.BadParameter("--sentence and --phrase are for models that are asked a QUERY")
     if query is None:
-        views = inference(flip, flip_vertical, scales, window)
+        views = inference(flip, flip_vertical, scales, window, mirror)
         _classes(model, image, out, views, heat, layer, max_pixels, grey_bits, as_json=as_json)
         return
-    if flip or flip_vertical or heat is not None or window is not None or scales != "1":
+    if flip or flip_vertical or heat is not None or window is not None or mirror is not None or scales != "1":
         raise typer.BadParameter(
-            "--flip, --flip-vertical, --scales, --window and --heat are for dense models, "
+            "--flip, --flip-vertical, --mirror, --scales, --window and --heat are for dense models, "
             "which are asked without a QUERY"
         )
     from segtune.core.records import Query

@@ -19,6 +19,7 @@ from segtune.core.rundir import RunDir
 from segtune.core.yaml_files import load_mapping
 
 if TYPE_CHECKING:
+    from segtune.config import DenseExperimentConfig
     from segtune.data.spec import DataSpec
 
 
@@ -128,12 +129,26 @@ def _closing(run: RunDir) -> None:
     echo("try next:")
     if config.task == "dense":
         echo(f"  {call} predict {path} {_image(where)}")
-        echo(f"  {call} evaluate {path} --data {scored} --flip --overlays 12 --out scores")
+        echo(f"  {call} evaluate {path} --data {scored}{_flip(run, config)} --overlays 12 --out scores")
         echo(f"  {call} data check DIR      # your own images and masks")
         return
     echo(f"  {call} predict {path} {_example(where, data.root)}")
     echo(f"  {call} evaluate {path} --data {scored} --mode both --overlays 12 --out scores")
     echo(f"  {call} data check DIR      # your own photographs and questions, before `{call} train own`")
+
+
+def _flip(run: RunDir, config: DenseExperimentConfig) -> str:
+    """The option for mirror images; nothing where `evaluate` would refuse it."""
+    from segtune.engine.checkpoint_names import find_checkpoint
+
+    checkpoint = find_checkpoint(str(run.path))
+    told = {} if checkpoint is None else checkpoint.about
+    tta = config.eval.tta.model_copy(update={"flip": True, "flip_vertical": False})
+    try:
+        tta.order(told.get("classes") or (), config.model.binary_classes, told.get("sided") or ())
+    except ConfigError:
+        return ""
+    return " --flip"
 
 
 def _root(spec: DataSpec, root: str | None) -> str:

@@ -11,9 +11,13 @@ from dataclasses import replace
 
 import numpy as np
 
-from segtune.core.records import IGNORE, Group
+from segtune.core.log import get_logger
+from segtune.core.records import IGNORE, Group, Query, Source
 from segtune.data.config import AugmentConfig
+from segtune.data.lengths import queries_of
 from segtune.ops.sides import says_side
+
+_log = get_logger(__name__)
 
 
 def augment(group: Group, config: AugmentConfig, rng: np.random.Generator) -> Group:
@@ -44,7 +48,35 @@ def _may_be_mirrored(group: Group, config: AugmentConfig) -> bool:
     """Whether everything that is said about an image is as true of its mirror image."""
     if config.mirror != "auto":
         return config.mirror == "always"
-    return not any(says_side(text) for e in group.examples for text in (e.query.text, e.query.explanation))
+    return not any(_says_side(example.query) for example in group.examples)
+
+
+def _says_side(query: Query) -> bool:
+    return says_side(query.text) or says_side(query.explanation)
+
+
+def tell_unmirrored(source: Source, config: AugmentConfig) -> None:
+    """Says how many pictures of a source are passed over where mirror images are asked for; none is not worth a word.
+
+    Args:
+        source: Groups; one that draws its texts is passed over, for nobody knows them before.
+        config: What may happen.
+    """
+    if not config.flip or config.mirror != "auto":
+        return
+    sides: dict[str, bool] = {}
+    for item_id, query in queries_of(source):
+        record = item_id.rpartition("#")[0]
+        sides[record] = sides.get(record, False) or _says_side(query)
+    if passed := sum(sides.values()):
+        tell = _log.warning if passed == len(sides) else _log.info
+        tell(
+            "data.augment.flip passes over %d of %d pictures of %s: texts or explanations of theirs say a side "
+            "(data.augment.mirror=always mirrors all the same)",
+            passed,
+            len(sides),
+            source.name,
+        )
 
 
 def _map(group: Group, change: object) -> Group:

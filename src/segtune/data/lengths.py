@@ -26,7 +26,7 @@ def require_fitting_texts(source: Source, conversation: Conversation, *, explain
     wording, refused = conversation.wording, []
     usual = max((*wording.answers, wording.forced_answer), key=len)
     files = _files(source)
-    for item_id, query in _queries(source):
+    for item_id, query in queries_of(source):
         answers = [usual]
         if explain and query.explanation:
             answers.append(conversation.explained(query.explanation))
@@ -52,10 +52,10 @@ def require_fitting_texts(source: Source, conversation: Conversation, *, explain
         )
 
 
-def _queries(source: Any) -> Iterator[tuple[str, Query]]:
+def queries_of(source: Any) -> Iterator[tuple[str, Query]]:
     """Every query of a source, or of a part of one, that knows its queries without reading images; with its id."""
     whole = _whole(source)
-    if not hasattr(whole, "queries"):
+    if not callable(getattr(whole, "queries", None)):
         return
     known = {
         item_id: query

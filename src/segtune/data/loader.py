@@ -15,7 +15,7 @@ from segtune.core.input_spec import ConversationConfig
 from segtune.core.records import Group, Query, Source
 from segtune.core.rng import generator
 from segtune.core.types import Batch
-from segtune.data.augment import augment
+from segtune.data.augment import augment, tell_unmirrored
 from segtune.data.batches import load_batches
 from segtune.data.collate import Collate
 from segtune.data.config import AugmentConfig
@@ -128,6 +128,7 @@ class TrainingLoader:
         self.length, self.seed, self.batch_size = len(source), draw.seed, batch_size
         self.num_workers, self.collate = num_workers, Collate(pad_id)
         self.samples = _TrainingSamples(source, transform, draw)
+        tell_unmirrored(source, draw.augment)
 
     def __len__(self) -> int:
         """Batches per epoch; an incomplete last one counts."""

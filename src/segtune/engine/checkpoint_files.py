@@ -89,6 +89,7 @@ class About(Strict):
         max_new_tokens: Reasoning: where an answer is cut.
         task: Dense: `dense`.
         classes: Dense: their names.
+        sided: Dense: those that a text of the training data called by a side.
         encoder: Dense: its description.
         blocks: Dense: the most of the encoder that trained.
     """
@@ -108,6 +109,7 @@ class About(Strict):
     max_new_tokens: Annotated[int, Field(ge=1, le=2**31)] | None = None
     task: Literal["dense"] | None = None
     classes: list[str] | None = None
+    sided: list[str] | None = None
     encoder: dict[str, Any] | None = None
     blocks: Literal["all"] | Count | None = None
 

@@ -15,12 +15,16 @@ Side = Annotated[int, Field(ge=1)]
 Scale = Annotated[float, Field(ge=0.1, le=10)]
 
 
+Mirror = Literal["auto", "always"]
+"""What is done about classes that say a side; see `TtaConfig.mirror`."""
+
+
 class TtaConfig(Config):
     """Test-time augmentation: the probabilities of several views of an image are averaged."""
 
     flip: bool = Field(False, description="the mirror image too, left for right")
     flip_vertical: bool = Field(False, description="the mirror image too, top for bottom; with flip, all four")
-    mirror: Literal["auto", "always"] = Field(
+    mirror: Mirror = Field(
         "auto",
         description="auto: classes that differ by a side change places in the mirror image, and a mirror image is "
         "refused where one has no partner; always: channels stay as they are",
@@ -35,19 +39,22 @@ class TtaConfig(Config):
         across, over = ((), (-1,)) if self.flip else ((),), ((), (-2,)) if self.flip_vertical else ((),)
         return tuple((*one, *other) for one in over for other in across)
 
-    def order(self, classes: Sequence[str], binary: Collection[str] = ()) -> tuple[int, ...]:
+    def order(
+        self, classes: Sequence[str], binary: Collection[str] = (), sided: Collection[str] = ()
+    ) -> tuple[int, ...]:
         """Of which class the mirror image's answer for each class speaks.
 
         Args:
             classes: The names of the classes.
             binary: The names of those that make up the foreground, where the model tells it.
+            sided: The names of those that a text of the training data called by a side.
 
         Raises:
             ConfigError: A mirror image that is asked for would answer for the wrong class.
         """
         if self.mirror == "always" or not (self.flip or self.flip_vertical):
             return tuple(range(len(classes)))
-        found = class_mirror(classes)
+        found = class_mirror(classes, sided)
         foreground = {classes.index(name) for name in binary}
         across = found.across
         if not across and {found.order[label] for label in foreground} != foreground:
@@ -60,7 +67,8 @@ class TtaConfig(Config):
                     where=f"tta.{key}",
                     expected="classes that are the same in a mirror image, or in pairs as left_hand and right_hand",
                     found=reason,
-                    fix=f"set eval.tta.{key}=false (leave --{key.replace('_', '-')} away), or eval.tta.mirror=always",
+                    fix=f"set eval.tta.{key}=false or eval.tta.mirror=always for a training; leave "
+                    f"--{key.replace('_', '-')} away or add --mirror always for a command",
                 )
         return found.order
 

@@ -154,7 +154,7 @@ def _joined(model: DenseSegmenter, views: Sequence[Tensor], tta: TtaConfig) -> T
     Returns:
         float32 `[B, K, h', w']`: the classes, then the binary mask. Of a single view these are its own logits.
     """
-    order = tta.order(model.classes, model.binary_classes)
+    order = tta.order(model.classes, model.binary_classes, model.sided_classes)
     order = order if model.class_head is not None else ()
     maps = [
         _reordered(_stacked(model.decode(view.flip(axes))).flip(axes), order if -1 in axes else ())

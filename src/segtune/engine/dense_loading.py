@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from torch import Tensor
 
@@ -13,6 +13,7 @@ from segtune.core.errors import CheckpointError, ConfigError, WrongKindOfModel
 from segtune.data.dense.transforms import DenseTransform
 from segtune.engine.checkpoint import Checkpoint, load_weights
 from segtune.engine.checkpoint_names import find_checkpoint, read_again
+from segtune.engine.dense_config import DenseInferenceConfig, Mirror
 from segtune.engine.trained import trained_names
 from segtune.models.dense.blocks import Blocks, unfreeze
 from segtune.models.dense.config import DenseModelConfig
@@ -20,6 +21,8 @@ from segtune.models.dense.encoder import encoder_from_description
 from segtune.models.dense.network import DenseSegmenter, build_dense
 from segtune.models.pretrained import without_hub
 from segtune.models.weights import fingerprint
+
+InferenceT = TypeVar("InferenceT", bound=DenseInferenceConfig)
 
 TASK = "dense"
 """What the checkpoints of dense models say they are for."""
@@ -37,6 +40,7 @@ class DenseLoaded:
         trained: Names of the parameters that a checkpoint holds: those that train in any stage, or all where
             `is_self_contained`.
         fingerprint: Digest of all others, and of the buffers beside them.
+        mirror: `eval.tta.mirror` of its run.
     """
 
     model: DenseSegmenter
@@ -45,19 +49,31 @@ class DenseLoaded:
     blocks: Blocks
     trained: frozenset[str]
     fingerprint: str
+    mirror: Mirror = "auto"
 
     @property
     def foreground(self) -> tuple[int, ...] | None:
         """The labels of the binary foreground; None without that head."""
         return self.model.binary_indices or None
 
+    def as_trained(self, config: InferenceT) -> InferenceT:
+        """Views and windows with the `tta.mirror` of the run, so that one rule serves; what is set there stays."""
+        if "mirror" in config.tta.model_fields_set:
+            return config
+        return config.model_copy(update={"tta": config.tta.model_copy(update={"mirror": self.mirror})})
+
     def about(self) -> dict[str, Any]:
         """What every checkpoint of this model tells, so that it can be loaded without its run."""
         return {
-            "task": TASK, "model": self.config.model_dump(mode="json"), "base": self.config.encoder,
-            "classes": list(self.model.classes), "encoder": self.model.encoder.describe(), "blocks": self.blocks,
+            "task": TASK,
+            "model": self.config.model_dump(mode="json"),
+            "base": self.config.encoder,
+            "classes": list(self.model.classes),
+            "sided": list(self.model.sided_classes),
+            "encoder": self.model.encoder.describe(),
+            "blocks": self.blocks,
             "fingerprint": self.fingerprint,
-        }  # fmt: skip
+        }
 
 
 def build_loaded(
@@ -130,8 +146,18 @@ def load_dense(checkpoint: Checkpoint) -> DenseLoaded:
             expected=str(config.encoder), found=str(error), fix="put it back where it was",
         ) from error  # fmt: skip
     load_weights(checkpoint, loaded.model, loaded.fingerprint, loaded.trained)
+    loaded.model.sided_classes = tuple(checkpoint.about.get("sided") or ())  # absent in checkpoints from before
+    loaded.mirror = _mirror_told(checkpoint.about)
     loaded.model.eval()
     return loaded
+
+
+def _mirror_told(about: Mapping[str, Any]) -> Mirror:
+    """`eval.tta.mirror` of the settings that a checkpoint tells; the usual one where it tells none."""
+    found: Any = about.get("config")
+    for key in ("eval", "tta", "mirror"):
+        found = found.get(key) if isinstance(found, dict) else None
+    return "always" if found == "always" else "auto"
 
 
 def is_self_contained(config: DenseModelConfig, blocks: Blocks) -> bool:

@@ -177,7 +177,7 @@ class DensePredictor:
         self.image = image
         self.model, self.transform = model.eval(), transform
         self.config = DenseInferenceConfig() if config is None else config
-        self.config.tta.order(self.model.classes, self.model.binary_classes)  # refuses what would be wrong
+        self.config.tta.order(self.model.classes, self.model.binary_classes, self.model.sided_classes)  # may refuse
 
     @classmethod
     def from_pretrained(
@@ -192,7 +192,7 @@ class DensePredictor:
 
         Args:
             name: A dense run (`RUN` for its best checkpoint, `RUN@last`) or a checkpoint directory.
-            config: Views and windows.
+            config: Views and windows; `tta.mirror` is that of the run where none is given.
             max_pixels: The largest picture that is read, width x height; as its run if None, 50 million without one.
             grey_bits: The bits that grey pictures of 16 bits use; as its run if None, 16 without one.
 
@@ -203,7 +203,7 @@ class DensePredictor:
         image = images_of(str(name), max_pixels, grey_bits)
         loaded = load_dense_model(str(name))
         loaded.model.to(usual_device())
-        return cls(loaded.model, loaded.transform, config, image)
+        return cls(loaded.model, loaded.transform, loaded.as_trained(config or DenseInferenceConfig()), image)
 
     def predict(self, image: Given) -> DensePrediction:
         """Segments one image.

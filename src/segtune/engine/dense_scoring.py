@@ -53,7 +53,7 @@ def score_dense(
         ConfigError: A mirror image would answer for the wrong class.
     """
     require_classes(prepared.source.classes, loaded.model.classes, str(prepared.spec))
-    config.tta.order(loaded.model.classes, loaded.model.binary_classes)  # refuses what would be wrong
+    config.tta.order(loaded.model.classes, loaded.model.binary_classes, loaded.model.sided_classes)  # may refuse
     name, split = prepared.spec.name, prepared.spec.split or "all"
     mode = mode_of(config)
     loader = DenseScoringLoader(

@@ -16,6 +16,7 @@ from segtune.core.rng import derive
 from segtune.core.rundir import RunDir
 from segtune.data.dense.loader import DenseScoringLoader, DenseTrainingLoader
 from segtune.data.dense.prepare import PreparedDense, prepare_dense_splits, training_weights
+from segtune.data.dense.views import texts_of_classes
 from segtune.data.unchanged import write_facts
 from segtune.engine.checkpoint import Checkpoint
 from segtune.engine.dense_loading import DenseLoaded, absolute_paths, build_loaded
@@ -28,6 +29,7 @@ from segtune.engine.stages import Stage, plan
 from segtune.experiment.session import Session, say
 from segtune.losses.dense import DenseObjective
 from segtune.models.dense.blocks import Blocks, require_frozen_as_declared, unfreeze
+from segtune.ops.sides import sided_classes
 
 Data = tuple[PreparedDense, PreparedDense | None]
 """Training data and, where there are any, validation data."""
@@ -62,7 +64,8 @@ def open_session(config: DenseExperimentConfig, run: RunDir, data: Data, resumed
     write_facts(run, training, validation)
     torch.manual_seed(derive(config.run.seed, "model"))  # what is new is drawn from the global generator
     loaded = _build(config, training.source.classes, None if resumed is None else resumed.about)
-    config.eval.tta.order(loaded.model.classes, loaded.model.binary_classes)  # refuses what would be wrong
+    loaded.model.sided_classes = sided_classes(texts_of_classes(training.source))
+    config.eval.tta.order(loaded.model.classes, loaded.model.binary_classes, loaded.model.sided_classes)  # may refuse
     accelerator = accelerator_for(config.train.precision)
     loaded.model.to(accelerator.device)
     recompute_layers(loaded.model, config.train.gradient_checkpointing)

@@ -152,6 +152,7 @@ def _evaluate_dense(
     cut = () if limit is None else (f"first_{limit}_images",)
     own = from_first(lambda: own_data.dense_data(model))
     missing = _missing(own.missing, "most_frequent_class")
+    config = loaded.as_trained(config)
     document = score_dense(loaded, prepared, out, config, training=own.data, deviations=cut, undefined=missing)
     _log.info("scores and predictions are in %s", out)
     return document
@@ -176,8 +177,10 @@ def _refuse_questions(modes: Sequence[Mode], first_query_only: bool, model: str)
 def _refuse_views(inference: DenseEvalConfig | None, model: str) -> None:
     """What a model does not do is told, not left out in silence."""
     usual = DenseEvalConfig()
-    if inference is not None and (inference.tta != usual.tta or inference.window is not None):
+    if inference is not None and (
+        inference.tta.model_fields_set & {"mirror"} or inference.tta != usual.tta or inference.window is not None
+    ):
         raise ConfigError(
             "a model that answers questions has no views and no windows", where=model, expected="a dense model",
-            fix="leave --flip, --scales and --window away",
+            fix="leave --flip, --mirror, --scales and --window away",
         )  # fmt: skip

@@ -24,12 +24,17 @@ class Language(NamedTuple):
 LANGUAGES: tuple[Language, ...] = (
     # English; directions of the compass, of a ship, of the clock; abbreviations
     Language(
-        "*left* lhs west* northwest* southwest* port portside larboard nearside*",
-        "right* rhs east* northeast* southeast* starboard starboardside starboard offside*",
-        "*handright *sideright *mostright oclock *clockwise* *o'clock* lh rh sinistral* dextral* southpaw*",
+        "*left* lhs west* northwest* southwest* portside port_side larboard nearside* lft",
+        "right* rhs east* northeast* southeast* starboardside starboard_side starboard offside* rgt",
+        "*handright *sideright *mostright oclock *clockwise* *o'clock* lh rh sinistral* dextral* southpaw* "
+        "port_bow port_quarter port_beam to_port",
     ),
     # Latin and medical usage
-    Language("sinister* sin sx laevo* levo*", "dexter* dex dx dextro* dextro*", "sinistrum dextrum"),
+    Language(
+        "sinister sx laevo levo levocard* levoscolio* levorot* levovers*",
+        "dexter dx dextro dextro dextrocard* dextroscolio* dextrorot* dextrovers*",
+        "sinistrum dextrum dexter's sinister's laevorot* dex",
+    ),
     # Chinese, simplified and traditional; Cantonese
     Language(
         "*左* *西边* *西侧* *西面* *西部* *西邊* *西側* *西方*",
@@ -38,114 +43,146 @@ LANGUAGES: tuple[Language, ...] = (
     ),
     # Japanese
     Language(
-        "*ひだり* *ヒダリ* *レフト* *西側* *西方*",
-        "*みぎ* *ミギ* *ライト* *東側* *東方*",
-        "*時計回* *時計まわ* *反時計* *時の方* *時方向* *時の位置* *東向* *西向*",
+        "*ひだり* *ヒダリ* *レフト側* *西側* *西方*",
+        "*みぎ* *ミギ* *ライト側* *東側* *東方*",
+        "*レフト* *時計回* *時計まわ* *反時計* *時の方* *時方向* *時の位置* *東向* *西向*",
     ),
     # Korean
     Language(
-        "*왼* *좌측* *좌편* *좌상* *좌하* *서쪽* *서편* *레프트*",
-        "*오른* *우측* *우편* *우상* *우하* *동쪽* *동편* *라이트*",
-        "*좌우* *시방향* *시_방향* *시계방향* *시계_방향* 좌 우 좌에 우에 좌로 우로",
+        "*왼* *좌측* *좌편* *좌상* *좌하* *서쪽* *서편* *좌회전* *좌단*",
+        "*오른* *우측* *우편* *우상* *우하* *동쪽* *동편* *우회전* *우단*",
+        "*좌우* *시방향* *시_방향* *시계방향* *시계_방향* 좌 우 좌에 우에 좌로 우로 *레프트*",
     ),
     # Spanish; Galician, Catalan
     Language(
-        "izquierd* izq izda izqdo zurd* occidental* babor esquerr*",
-        "derech* der dcha dcho diestr* oriental* estribor dret*",
-        "dereit* oeste al_este del_este lado_este horario antihorario levogir* dextrogir* manecillas",
+        "izquierd* izda izqdo zurd* occidental* babor esquerr*",
+        "derech* dcha dcho diestr* oriental* estribor dret*",
+        "izq dereit* oeste al_este del_este lado_este horario antihorario levogir* dextrogir* manecillas",
     ),
     # Portuguese
-    Language("esquerd* esq canhot* oeste bombordo", "direit* dir destr* leste estibordo", "anti-horari* horas horari*"),
+    Language(
+        "esquerd* canhot* oeste bombordo",
+        "direit* destro leste estibordo",
+        "destra destros destras esq anti-horari* horas horari*",
+    ),
     # French; Occitan
     Language(
-        "gauche* gauche* gaucher* babord senestr*",
-        "droit* droite* droitier* tribord dextr*",
-        "aiguilles horaire antihoraire heures ouest l'est cote_est",
+        "gauche* gauche* gaucher* babord senestre*",
+        "droit* droite* droitier* tribord dextre*",
+        "sens_des_aiguilles aiguilles_d'une aiguilles_de_la dextrogyr* levogyr* "
+        "horaire antihoraire heures ouest l'est cote_est",
     ),
     # Italian
     Language(
-        "sinistr* sin mancin* sx",
-        "destr* des destrors* dx",
+        "sinistra sinistro sinistre sinistri sinistrors* mancin*",
+        "destra destro destre destri destrors* destrors*",
         "ovest a_est lato_est orario antiorario oriental* occidental* levogir* destrogir*",
     ),
     # Romanian
-    Language("stang* stang* vestul", "dreapt* drept* estul", "vestic* estic* orelor"),
+    Language("stang* stang* vestul", "dreapt* drept* estul", "vestic* estic* orelor *acelor_de_ceas* acele_ceas*"),
     # German
     Language(
         "links* linke* linkem linker* backbord westlich*",
         "rechts* rechte* rechtem rechter* steuerbord ostlich*",
-        "link ost osten nordost* sudost* nordwest* sudwest* *uhrzeiger* uhr",
+        "ost osten nordost* sudost* nordwest* sudwest* *uhrzeiger*",
     ),
     # Dutch, Afrikaans
-    Language("linker* bakboord westen", "rechter* stuurboord oosten", "regs regter* oost* uur kloksgewijs* *wijzers*"),
+    Language(
+        "linker* bakboord westen",
+        "rechter* stuurboord oosten",
+        "regs regter* oost* uur kloksgewijs* *wijzers* met_de_klok tegen_de_klok",
+    ),
     # Swedish, Danish, Norwegian, Icelandic
     Language(
-        "vanst* venst* venstre* vaster* vinstri*",
-        "hoger* hojre* hoyre* oster* haegri*",
-        "hogra* hogre* medurs moturs klockan klokken babord styrbord medsols motsols",
+        "vanster* venstre venstre vastra vasterut vinstri* vanstra vanster*",
+        "hoger* hojre hoyre ostra osterut haegri* hogra hogre*",
+        "vanst* venst* vaster vastlig* hogra* hojre* hoyre* oster ostlig* medurs moturs klockan klokken klokka babord "
+        "styrbord medsols motsols med_uret mod_uret",
     ),
     # Finnish, Estonian
     Language(
-        "vasem* vasa* lansi*",
-        "oikea* oike* ita*",
-        "vasen vasak* parem* paremal* myotapaiv* vastapaiv* kello lannes* lantee* idas*",
+        "vasemm* vasen vasempaan vasenta vasak vasakul* vasakpool* lansi*",
+        "oikea oikea oikeaan oikeaa parem paremal* parempool* itapuol*",
+        "vasem* vasak* oikea* oikeit* oikeil* oikeis* oikeid* oikeim* paremas parema paremat ita itaan itain* itais* "
+        "myotapaiv* vastapaiv* kello lannes* lantee* idas* idan",
     ),
     # Hungarian
     Language(
-        "bal balra balrol baloldal* bal*oldal",
-        "jobb jobbra jobbrol jobboldal* jobb*oldal",
-        "jobb* balos balfel* balkez* balon orakor nyugat* kelet*",
+        "bal balra balrol baloldal* balszel*",
+        "jobb jobbra jobbrol jobboldal* jobbszel*",
+        "jobb* balos balfel* balkez* orakor oranal oramutato* nyugat* kelet*",
     ),
     # Russian, Belarusian
     Language(
-        "лев* слев* налев* влев* злев* запад*",
-        "прав* справ* направ* вправ* справ* восто*",
-        "часов* часа шуйц* десниц* юго-запад* северо-запад* юго-восто* северо-восто* юговосто* усход* захад*",
+        "левы* лева* лево* леву* леве* слев* налев* влев* злев* запад*",
+        "правы* права* право* праву* праве* справа направо* вправ* справа* восто*",
+        "восточ* часов часовой часовую часа шуйц* десниц* юго-запад* северо-запад* "
+        "юго-восто* северо-восто* юговосто* усход* захад*",
     ),
     # Ukrainian
-    Language("лів* злів* налів* влів* захід*", "прав* справ* направ* вправ* схід*", "західн* східн* годин*"),
+    Language(
+        "ліва* ліве* лівий лівого* ліво* лівим* лівих лівій* ліву* лівіш* зліва наліво вліво захід*",
+        "права* праве* правий правого* право* правим* правих правій* праву* правіш* справа направо вправо схід*",
+        "найлів* найправіш* лівор* західн* східн* година годину годині годин годинников*",
+    ),
     # Bulgarian, Macedonian, Serbian, Croatian, Bosnian, Slovene
     Language(
-        "*ляв* левиот лијев* lijev* levo leva levi levu levoj levom levog levih",
-        "*дясн* десниот десн* desn* desno desna desni desnu desnoj desnom desnog desnih",
-        "*десн* десен* изто* ulijevo udesno zahod* vzhod* istok* istoc*",
+        "ляв* наляво вляво отляво левиот лијев* lijev* levo leva levi levu levoj levom levog levih",
+        "дясн* надясно вдясно отдясно десниот десн* desn* desno desna desni desnu desnoj desnom desnog desnih",
+        "леви левия левият левите надесно удесно здесно налево улево десен "
+        "изто* ulijevo udesno zahod* vzhod* istok* istoc*",
     ),
     # Czech, Slovak
     Language(
-        "levy leva leve leveho levou levem levych vlevo nalevo zleva doleva",
-        "pravy prava prave praveho pravou pravem pravych vpravo napravo zprava doprava",
-        "levej pravej levym pravym levo pravo lavy lava lave laveho lavej lavou vlavo nalavo zlava dolava "
-        "sprava vychod* zapad* hodin* rucick*",
+        "levy leva leve leveho levemu levou levem levych levym levymi levej levejsi* nejlevejsi* vlevo nalevo zleva "
+        "doleva lavy laveho lavemu lavom lavej lavou lavu lavych lavym lavymi vlavo nalavo zlava dolava",
+        "pravy prava prave praveho pravemu pravou pravem pravych pravym pravymi pravej pravejsi* nejpravejsi* vpravo "
+        "napravo zprava doprava pravy praveho pravemu pravom pravej pravou pravu pravych pravym pravymi vpravo napravo "
+        "sprava doprava",
+        "levo pravo vychod* zapad* hodinov* hodinach rucick*",
     ),
     # Polish
-    Language("lew* zachod*", "praw* wschod*", "wschodni* zachodni* godzin* zegara zegarow*"),
+    Language(
+        "lewy lewa lewe lewego lewej lewemu lewym lewymi lewych lewo lewi lewic* leworecz* lewostron* zachodn*",
+        "prawy prawa prawe prawego prawej prawemu prawym prawymi prawych prawo prawi prawic* "
+        "praworecz* prawostron* wschodn*",
+        "na_zachod zachodu zachodzie na_wschod wschod wschodu wschodzie mankut* godzin* zegara zegarow*",
+    ),
     # Lithuanian, Latvian, Albanian, Basque, Welsh, Irish
     Language(
-        "kair* kreis* majt* ezker* chwith cle",
-        "desin* lab* djatht* eskuin* dde deas",
-        "eskubi* labais labaj* labi rietum* austrum*",
+        "kaire kaires kairej* kairen kairi* kairy* kreisais kreisa kreisaj* kreisam kreiso kreisi kreisu kreisas "
+        "majt* ezker* chwith chle",
+        "desine desines desinej* desinen desini* desiny* labais laba labaj* labam labo labi labu labas djatht* eskuin* "
+        "dde dheis",
+        "taobh_cle taobh_deas lamh_dheas eskubi* rietum* austrum*",
     ),
     # Greek, Armenian, Georgian
-    Language("αριστερ* *ձախ* *მარცხ*", "δεξι* *աջ* *მარჯვ*", "ανατολ* δυτικ* δυση* ωρα *დასავლ* *აღმოსავლ*"),
+    Language(
+        "αριστερο αριστερη αριστερα αριστερος αριστερ* *ձախ* *მარცხ*",
+        "δεξι δεξια δεξια δεξιος δεξι* *աջ* *მარჯვ*",
+        "ανατολ* δυτικ* δυση* ωρα *დასავლ* *აღმოსავლ*",
+    ),
     # Turkish, Azerbaijani, Kazakh, Uzbek, Mongolian
     Language(
-        "sol sola solda soldaki soldan solun solunda solundaki soluna solu bati* сол",
-        "sag saga sagda sagdaki sagdan sagin saginda sagindaki sagina sagi dogu* оң",
-        "soldakini sag* solak* saat chap chapda chapdagi o'ng* ong зуун зүүн баруун солжак",
+        "sol sola solda soldaki* soldan solun solunda* solundan soluna solu solumda* solumuz* bati сол",
+        "sag saga sagda sagdaki* sagdan sagin saginda* sagindan sagina sagi sagimda* sagimiz* dogu оң",
+        "solak* saglak* batida* batidan batisi* batiya doguda* dogudan dogusu* doguya saat_yon* saatin_ters* chapda* "
+        "chapdan chap_tomon* chap_taraf* chap_qo'l* o'ng* ong зуун зүүн баруун солжак",
     ),
     # Arabic; شمال is "left" where Egyptian is spoken
     Language("*يسار* *يسر* *غرب*", "*يمين* *يمن* *شرق*", "*شمال* *عقارب* *الساعة*"),
     # Hebrew
-    Language("*שמאל* *מערב*", "*ימין* *מזרח*", "*ימנ* *ימינ* *שעון* *בשעה*"),
+    Language("*שמאל* *מערב*", "*ימין* *מזרח*", "*ימנ* *ימינ* *כיוון_השעון* *כיון_השעון* *בשעה*"),
     # Persian, Dari, Kurdish, Pashto
-    Language("*چپ* *باختر*", "*راست* *خاور*", "*ساعت* *کین* *ښی* چەپ"),
+    Language("*چپ* *باختر*", "*راست* *خاور*", "*ساعتگرد* *عقربه* کین کیڼ* *ښی* چەپ"),
     # Urdu, Punjabi (Shahmukhi), Sindhi
     Language("*بائی* *بایا* *بائے* *کھب*", "*دائی* *دایا* *دائے* *سجے*", "*داہن* *مشرق* *مغرب* *بجے* *سجا* *سجی*"),
     # Hindi, Nepali, Maithili, Bhojpuri
     Language(
         "*बाए* *बाये* *बाया* *बायी* *बाई* *बायें* *पश्चिम*",
         "*दाए* *दाये* *दाया* *दायी* *दाई* *दायें* *पूर्व*",
-        "*दाहिन* *देब्रे* *वामावर्त* *दक्षिणावर्त* *घड़ी_की* *बजे* *लेफ्ट* *राइट* *पूरब* *बाँय* *बांय* *दांय* *दाँय* *बांए* *दांए*",
+        "*दाहिन* *सीधे_हाथ* *उल्टे_हाथ* *देब्रे* *वामावर्त* *दक्षिणावर्त* *घड़ी_की* *बजे* लेफ्ट* राइट* "
+        "*पूरब* *बाँय* *बांय* *दांय* *दाँय* *बांए* *दांए*",
     ),
     # Marathi, Konkani
     Language("*डाव*", "*उजव*", "*वाजत*"),
@@ -167,9 +204,9 @@ LANGUAGES: tuple[Language, ...] = (
     ),
     # Indonesian, Malay, Javanese, Sundanese, Tagalog
     Language(
-        "kiri* kiwa kiwo kenca kaliwa* barat*",
-        "kanan* tengen tengen katuhu kanan* timur*",
-        "dikiri dikanan sisikiri sisikanan jam pukul kidulkulon kulon wetan",
+        "kiri kirinya kiriku kirimu kiwa kiwo kenca kaliwa* barat baratnya baratlaut",
+        "kanan* kanannya kananku kananmu tengen tengen katuhu kanan* timur timurnya timurlaut",
+        "dikiri dikanan sisikiri sisikanan baratdaya timurlaut jarum_jam pukul kidulkulon kulon wetan",
     ),
     # Vietnamese, with and without its marks
     Language("trai phia_tay huong_tay", "phai phia_dong huong_dong", "kim_dong_ho gio"),
@@ -177,24 +214,32 @@ LANGUAGES: tuple[Language, ...] = (
     Language(
         "*ซ้าย* *ตะวันตก* *ຊ້າຍ* *ឆ្វេង* *ဘယ်ဘက်*",
         "*ขวา* *ตะวันออก* *ຂວາ* *ស្តាំ* *ညာဘက်*",
-        "*นาฬิกา* *ស្ដាំ* *ညာ*",
+        "*เข็มนาฬิกา* *ស្ដាំ* *ညာ*",
     ),
     # Swahili, Hausa, Yoruba, Somali, Amharic, Zulu, Esperanto
     Language(
-        "kushoto* hagu bidix* *ግራ* maldekstr*",
-        "kulia* dama midig* *ቀኝ* dekstr*",
-        "magharibi mashariki kwesobunxele kwesokudla osi otun",
+        "kushoto* hannun_hagu bidix* *ግራ* maldekstr*",
+        "kulia* hannun_dama midig* *ቀኝ* dekstr*",
+        "hagu gefen_dama bangaren_dama magharibi mashariki kwesobunxele kwesokudla osi otun",
     ),
     # Signs that point
     Language("*←* *⬅* *👈* *◀* *↖* *↙* *⇐* *⇦*", "*→* *➡* *👉* *▶* *↗* *↘* *⇒* *⇨*", "*⟲* *⟳* *↺* *↻* *⮌* *⮎*"),
 )
 
 PAIRED_ABBREVIATIONS = (
-    ("l", "r"), ("lt", "rt"), ("lh", "rh"), ("lft", "rgt"), ("le", "re"), ("li", "re"), ("g", "d"), ("sx", "dx"),
-    ("sin", "dex"), ("izq", "der"), ("esq", "dir"), ("os", "od"), ("л", "п"), ("w", "e"), ("nw", "ne"), ("sw", "se"),
-    ("ouest", "est"), ("oeste", "este"), ("ovest", "est"),
+    ("l", "r"), ("lt", "rt"), ("lh", "rh"), ("lft", "rgt"), ("lft", "rt"), ("le", "re"), ("li", "re"), ("g", "d"),
+    ("sx", "dx"), ("sin", "dex"), ("sin", "des"), ("izq", "der"), ("esq", "dir"), ("os", "od"), ("л", "п"), ("w", "e"),
+    ("nw", "ne"), ("sw", "se"), ("ouest", "est"), ("oeste", "este"), ("ovest", "est"), ("port", "starboard"),
+    ("lava", "prava"), ("lave", "prave"), ("hagu", "dama"), ("cle", "deas"), ("chap", "ong"), ("chap", "o'ng"),
+    ("レフト", "ライト"), ("레프트", "라이트"), ("लेफ्ट", "राइट"),
 )  # fmt: skip
 """What says a side where classes of both names are there, and nothing anywhere else (but for l and r)."""
+
+NEVER_ALONE = ("le", "li", "g", "os", "sx", "л", "w", "nw", "sw")
+"""The first words of those pairs that are no names of classes by themselves: other letters and words stand beside."""
+
+MARKED = ("ľav",)
+"""Beginnings of words that say a side with these accents and mean something else without them."""
 
 HEIGHTS = (
     "upper* lower* top* bottom* up down above below over under superior* inferior* north* south* overhead underneath "

@@ -7,16 +7,18 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
 
-from segtune.ops.side_words import HEIGHTS, LANGUAGES, PAIRED_ABBREVIATIONS
+from segtune.ops.side_words import HEIGHTS, LANGUAGES, MARKED, NEVER_ALONE, PAIRED_ABBREVIATIONS
 
 _ALIKE = str.maketrans(
     {
         "’": "'",
         "ʼ": "'",
+        "ʻ": "'",
+        "′": "'",
         "`": "'",
         "´": "'",
         "‘": "'",
@@ -38,10 +40,17 @@ _HAN_DIRECTIONS = "東(?!西)|(?<![东東])西(?![瓜服装裝洋餐兰蘭红紅
 _CLOCK = (
     r"o\W{0,2}clock|\ba las? (?:\d|una|dos|tres|cuatro|cinco|siete|ocho|nueve|diez|once)|\b\d{1,2} ?heures?\b"
     r"|\b(?:alle|ore|ora|at|um|auf|klockan|kl) \d|\bna godzinie\b|\bна \d+ час|[一二三四五六七八九十\d] ?[点點]"
-    r"(?:钟|鐘|方)|\d ?時|\d ?시\b|\bhuong \d|\barah jam\b|\b\d{1,2} ?(?:h|uur|uhr|gio|baje)\b"
+    r"(?:钟|鐘|方)|\d ?時|\d ?시\b|\bhuong \d|\barah jam\b|\b\d{1,2} ?(?:h|uur|uhr|gio|baje|นาฬิกา)\b"
+    r"|\b(?:ein|zwei|drei|vier|funf|sechs|sieben|acht|neun|zehn|elf|zwolf) uhr\b|\b(?:saat|jam|ساعت) \d"
 )
-# "rectangle" begins with the stem of "right" in German and Dutch
-_NOT_A_SIDE = re.compile(r"rechteck\w*|rechthoek\w*|rechtwink\w*|\brechtang\w*|\bupright\w*|\baright\b")
+# "rectangle" begins with the stem of "right" in German, Dutch and Romanian; "sol" is a floor or the sun, and "bal" a
+# ball, where they are no adjectives (those of Turkish and Hungarian stand before their noun)
+_NOT_A_SIDE = re.compile(
+    r"rechteck\w*|rechthoek\w*|rechtwink\w*|\brechtang\w*|\bdreptunghi\w*|\bupright\w*|\baright\b|\beaster\b"
+    r"|\bcleft\b|\bleft ?overs?\b|\blevi's?\b|^\W*sol\W*$|\b(?:le|el|o|du|au|ao|do|del|al|il) sol\b"
+    r"|(?<!\ba )(?<!\baz )\bbal\W*$"
+)
+_CAMELS = re.compile(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z]{2})")
 _COMPASS = re.compile(r"(?<!\w)[NS][ .-]?[EW](?!\w)")
 _ONE_LETTER = re.compile(r"(?<![\w'’.])[lLrR](?![\w'’])")
 _ALPHABET = 6
@@ -50,11 +59,14 @@ _ALPHABET = 6
 
 def folded(text: str) -> str:
     """A text for comparison: words of `camelCase` and `snake_case` apart, without case, width and most accents."""
-    text = unicodedata.normalize("NFKC", text)
-    text = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", text).casefold()
-    parts = unicodedata.normalize("NFKD", text)
+    parts = unicodedata.normalize("NFKD", _words_apart(text).casefold())
     kept = "".join(sign for sign in parts if not unicodedata.combining(sign) or sign in _VOICED)
     return " ".join(unicodedata.normalize("NFC", kept).translate(_ALIKE).split())
+
+
+def _words_apart(text: str) -> str:
+    """A text in signs of usual width with the words of `camelCase` and `LHand` apart, but not `LEDs`."""
+    return _CAMELS.sub(" ", unicodedata.normalize("NFKC", text))
 
 
 @lru_cache(maxsize=1 << 16)
@@ -64,7 +76,10 @@ def says_side(text: str) -> bool:
     Args:
         text: A question, an explanation, or the name of a class.
     """
-    if _COMPASS.search(text) or _ONE_LETTER.search(text.replace("_", " ")):
+    words = _words_apart(text)
+    if _marked().search(words.casefold()):
+        return True
+    if _COMPASS.search(text) or _ONE_LETTER.search(words.replace("_", " ")):
         return True
     return bool(_sides().search(_NOT_A_SIDE.sub(" ", folded(text))))
 
@@ -94,22 +109,32 @@ class ClassMirror:
         return self.order != tuple(range(len(self.order)))
 
 
-def class_mirror(names: Sequence[str], said: Mapping[str, Iterable[str]] | None = None) -> ClassMirror:
+def sided_classes(said: Mapping[str, Iterable[str]]) -> tuple[str, ...]:
+    """The classes of which a text says a side, whatever they are called.
+
+    Args:
+        said: The texts that mean a class, by its name.
+    """
+    return tuple(name for name, texts in said.items() if any(map(says_side, texts)))
+
+
+def class_mirror(names: Sequence[str], sided: Collection[str] = ()) -> ClassMirror:
     """Finds the classes that differ by a side (`left_hand` and `right_hand`, `lung_l` and `lung_r`).
 
     Such classes change places in a mirror image. A class that says a side and has no such partner must not be mirrored.
-    An image that stands on its head is taken where no class says a side or a height: a left hand looks like a right
-    one there, and what is upper in it depends on what the class means.
+    So must not two that differ by an l and an r at the beginning of a word: `lhand` and `rhand` are a pair, a lamp and
+    a ramp are none. An image that stands on its head is taken where no class says a side or a height: a left hand looks
+    like a right one there, and what is upper in it depends on what the class means.
 
     Args:
         names: Of the classes, in the order of their labels.
-        said: Further texts that mean a class, by its name.
+        sided: Those of which a text says a side; of a pair it may.
     """
-    return _class_mirror(tuple(names), tuple((name, tuple(texts)) for name, texts in (said or {}).items()))
+    return _class_mirror(tuple(names), tuple(sided))
 
 
 @cache
-def _class_mirror(names: tuple[str, ...], said: tuple[tuple[str, tuple[str, ...]], ...]) -> ClassMirror:
+def _class_mirror(names: tuple[str, ...], sided: tuple[str, ...]) -> ClassMirror:
     plain = [_plain(name) for name in names]
     places: dict[str, set[int]] = {}
     for label, name in enumerate(plain):
@@ -118,28 +143,30 @@ def _class_mirror(names: tuple[str, ...], said: tuple[tuple[str, tuple[str, ...]
         {found for other in _partners(name) for found in places.get(other, ()) if found != label}
         for label, name in enumerate(plain)
     ]
-    order, alone = list(range(len(names))), []
+    order, alone, glued = list(range(len(names))), [], []
     for label, found in enumerate(partners):
         other = next(iter(found)) if len(found) == 1 else None
         if other is not None and partners[other] == {label} and not _is_of_an_alphabet(plain[label], plain):
             order[label] = other
-        elif found or (says_side(names[label]) and not _is_a_letter(plain[label], plain)):
+        elif found or names[label] in sided or (says_side(names[label]) and not _is_a_letter(plain[label], plain)):
             alone.append(names[label])
-    alone += [
-        name for name, texts in said if order[names.index(name)] == names.index(name) and any(map(says_side, texts))
-    ]
-    reason = _reason("a side, and which class is that of the other side is not plain", alone)
-    sided = [name for label, name in enumerate(names) if order[label] != label] + alone
+        elif any(twin in places for twin in _glued(plain[label])):
+            glued.append(names[label])
+    reasons = (
+        _reason(alone, "say a side, and which class is that of the other side is not plain"),
+        _reason(glued, "differ by an l and an r, which may be sides: write left_ and right_ where they are"),
+    )
+    pairs = [name for label, name in enumerate(names) if order[label] != label]
     high = [name for name in names if says_height(name)]
-    over = _reason("a side or a height", list(dict.fromkeys(sided + high)))
-    return ClassMirror(tuple(order), reason, over)
+    over = _reason(list(dict.fromkeys([*pairs, *alone, *glued, *high])), "say a side or a height")
+    return ClassMirror(tuple(order), "; ".join(filter(None, reasons)), over)
 
 
-def _reason(what: str, names: Sequence[str]) -> str:
+def _reason(names: Sequence[str], what: str) -> str:
     if not names:
         return ""
     more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-    return f"the name or words of {', '.join(names[:3])}{more} say {what}"
+    return f"the name or words of {', '.join(names[:3])}{more} {what}"
 
 
 def _plain(name: str) -> str:
@@ -153,12 +180,23 @@ def _partners(name: str) -> Iterator[str]:
     words = name.split(" ")
     for one, other in PAIRED_ABBREVIATIONS:
         swapped = [_numbered(word, one, other) for word in words]
-        if swapped != words and (len(words) > 1 or one in ("l", "lt", "lh", "lft")):
+        if swapped != words and (len(words) > 1 or one not in NEVER_ALONE):
             yield " ".join(swapped)
     for pattern, table in _swaps():
         swapped_name = pattern.sub(lambda found, table=table: table[found[0]], name)  # type: ignore[misc]
         if swapped_name != name:
             yield swapped_name
+
+
+def _glued(name: str) -> Iterator[str]:
+    """The names with another letter where one of the words of a name begins with l or r: of `lhand` `rhand`.
+
+    Such classes are as likely a lamp and a ramp: they never change places, and are told instead.
+    """
+    words = name.split(" ")
+    for place, word in enumerate(words):
+        if len(word) > 2 and word[0] in "lr":
+            yield " ".join([*words[:place], ("r" if word[0] == "l" else "l") + word[1:], *words[place + 1 :]])
 
 
 def _numbered(word: str, one: str, other: str) -> str:
@@ -197,20 +235,31 @@ def _is_a_letter(name: str, plain: Sequence[str]) -> bool:
 
 @cache
 def _sides() -> re.Pattern[str]:
-    words = (word for row in LANGUAGES for words in row for word in words.split())
-    return re.compile("|".join([_HAN_DIRECTIONS, _CLOCK, *(_pattern(word) for word in words)]))
+    words = [word for row in LANGUAGES for words in row for word in words.split()]
+    return re.compile("|".join([_HAN_DIRECTIONS, _CLOCK, _any_of(words)]))
+
+
+@cache
+def _marked() -> re.Pattern[str]:
+    """What finds the words that are others without their accents."""
+    return re.compile("|".join(f"(?<!{_LETTER}){word}" for word in MARKED))
 
 
 @cache
 def _heights() -> re.Pattern[str]:
-    return re.compile("|".join(_pattern(word) for word in HEIGHTS.split()))
+    return re.compile(_any_of(HEIGHTS.split()))
 
 
-def _pattern(word: str) -> str:
-    """The regular expression of a word in the notation of the table."""
-    inner = re.escape(folded(word.strip("*")))
-    start = "" if word.startswith("*") else f"(?<!{_LETTER})"
-    return start + inner + ("" if word.endswith("*") else f"(?!{_LETTER})")
+def _any_of(words: Iterable[str]) -> str:
+    """The regular expression of any of some words in the notation of the table; what they share is looked at once."""
+    kinds: dict[tuple[bool, bool], set[str]] = {}
+    for word in words:
+        kind = (word.startswith("*"), word.endswith("*"))
+        kinds.setdefault(kind, set()).add(re.escape(folded(word.strip("*"))))
+    return "|".join(
+        f"{'' if before else f'(?<!{_LETTER})'}(?:{'|'.join(sorted(inner))}){'' if behind else f'(?!{_LETTER})'}"
+        for (before, behind), inner in kinds.items()
+    )
 
 
 @cache

@@ -16,7 +16,7 @@ from segtune.data.dense.config import DenseAugmentConfig
 from segtune.data.dense.transforms import DenseSample, DenseTransform, collate_dense
 from segtune.data.dense.views import Reduced, Remembered, is_drawn, texts_of_classes
 from segtune.data.loader import epoch_order
-from segtune.ops.sides import ClassMirror, class_mirror
+from segtune.ops.sides import ClassMirror, class_mirror, sided_classes
 
 _NOTHING = DenseAugmentConfig()
 _log = get_logger(__name__)
@@ -159,7 +159,7 @@ def mirror_of(source: DenseSource, augment: DenseAugmentConfig) -> ClassMirror |
     """
     if augment.mirror != "auto":
         return None
-    mirror = class_mirror(source.classes, texts_of_classes(source))
+    mirror = class_mirror(source.classes, sided_classes(texts_of_classes(source)))
     asked = {"flip": (augment.flip, mirror.across), "flip_vertical": (augment.flip_vertical, mirror.over)}
     for key, (chance, reason) in asked.items():
         if chance and reason:

@@ -33,6 +33,7 @@ class DenseSegmenter(nn.Module):
 
     Attributes:
         binary_indices: The labels of `binary_classes`, ascending: what makes the binary mask out of an index mask.
+        sided_classes: Those that a text of the training data called by a side; set by whoever knows the texts.
     """
 
     def __init__(
@@ -48,6 +49,7 @@ class DenseSegmenter(nn.Module):
         super().__init__()
         self.encoder, self.decoder = encoder, decoder
         self.classes, self.binary_classes = classes, binary_classes
+        self.sided_classes: tuple[str, ...] = ()
         self.binary_indices = tuple(sorted(classes.index(name) for name in binary_classes))
         self.class_head = Head(decoder.channels, len(classes), dropout) if multiclass else None
         self.binary_head = Head(decoder.channels, 1, dropout) if binary_classes else None
