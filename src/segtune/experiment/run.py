@@ -226,7 +226,7 @@ def _require_own(session: Session, state: TrainerState, checkpoint: Checkpoint) 
 
 def _interrupts() -> Interrupts:
     """Signals, noted during the whole run."""
-    return Interrupts(quiet=not is_first(), launched=processes.world() > 1)
+    return Interrupts(quiet=not is_first())
 
 
 def _require_drawn(config: AnyConfig) -> None:
