@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -11,6 +13,8 @@ import psutil
 import pytest
 from tests.e2e.commands import RUNS, finish, wait_for
 from tests.e2e.launch import launched, torchrun, two
+
+from segtune.core.files import read_json
 
 LASTING = {"train__epochs": 200, "eval__final": False, "train__validate_every": 200, "train__best": "loss"}
 FAILING = """
@@ -26,6 +30,23 @@ def sample(self, key):
 loader._TrainingSamples.__getitem__ = sample
 run()
 """
+
+SAVING_SLOWLY = """
+import time
+from pathlib import Path
+from segtune.cli import launch
+from segtune.cli.main import run
+from segtune.engine import saving
+launch._TELLS_WITHIN = 1.0
+own = saving.save_checkpoint
+def save(*arguments, **named):
+    Path("saving").touch()
+    time.sleep(6)
+    own(*arguments, **named)
+saving.save_checkpoint = save
+run()
+"""
+"""The first of two processes, whose saving takes longer than it may go on after the death of the other one."""
 
 
 def _ranks(launcher: subprocess.Popen[str]) -> list[psutil.Process]:
@@ -91,3 +112,20 @@ def _group(process: psutil.Process) -> int:
         return os.getpgid(process.pid)
     except (OSError, psutil.Error):
         return -1
+
+
+@pytest.mark.slow
+def test_signals_that_are_repeated_do_not_disturb_the_saving_of_two(workplace: Path, tmp_path: Path) -> None:
+    """The second process has nothing to save, and a repeated signal must not end it before the first one is done."""
+    (script := tmp_path / "slowly.py").write_text(SAVING_SLOWLY)
+    run, saving = workplace / RUNS / "repeated", workplace / "saving"
+    process = launched([sys.executable, str(script), *two(run.name, **LASTING), "run.num_processes=2"], workplace)
+    wait_for(lambda: _trains(run) or saving.exists(), process)
+    for _ in range(6):
+        os.killpg(process.pid, signal.SIGHUP)
+        time.sleep(0.5)
+    done = finish(process)
+    assert done.code == 128 + signal.SIGHUP, done.err
+    assert done.err.count("error: ") == done.err.count("error: stopped by SIGHUP after step ") == 1
+    assert read_json(run / "checkpoints" / "last" / "trainer_state.json")["step"] > 0
+    assert not [one for one in psutil.process_iter() if _group(one) == process.pid]

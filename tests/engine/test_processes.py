@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 import pickle
-import signal
 from itertools import chain
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,12 +13,11 @@ import torch
 from tests.engine.test_tracker import _seen
 from tests.factory import DrawnSource, plain_loaded
 
-from segtune.core.errors import ConfigError, DataError, Interrupted
+from segtune.core.errors import ConfigError, DataError
 from segtune.core.rundir import RunDir
 from segtune.data.config import AugmentConfig
 from segtune.data.loader import Draw, TrainingLoader
-from segtune.engine import interrupts, loop, processes
-from segtune.engine.interrupts import Interrupts
+from segtune.engine import loop, processes
 from segtune.engine.loop import Trainer
 from segtune.engine.state import TrainerState
 from segtune.engine.tracker import Tracker
@@ -140,54 +136,6 @@ def test_another_process_gets_a_run_directory_that_it_does_not_write(tmp_path: P
     assert sorted(path.name for path in run.path.iterdir()) == [".lock", "kept.txt"]
     assert (run.path / "kept.txt").read_text() == "as it was"
     run.release()
-
-
-def test_a_launcher_may_repeat_a_signal(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    with Interrupts(launched=True) as launched:
-        signal.raise_signal(signal.SIGINT)
-        signal.raise_signal(signal.SIGINT)
-        assert launched.received == signal.SIGINT
-        monkeypatch.setattr(interrupts, "SAME_SIGNAL_SECONDS", 0.0)
-        with pytest.raises(KeyboardInterrupt):
-            signal.raise_signal(signal.SIGINT)
-    assert capfd.readouterr().err.count("stopping after this step") == 1
-    with Interrupts() as alone:
-        signal.raise_signal(signal.SIGINT)
-        with pytest.raises(KeyboardInterrupt):
-            signal.raise_signal(signal.SIGINT)
-    assert alone.received == signal.SIGINT
-
-
-def test_a_signal_ends_repeatable_work_at_once() -> None:
-    def told(number: int) -> Interrupted:
-        return Interrupted("stopped", signal_number=number)
-
-    def work() -> None:
-        signal.raise_signal(signal.SIGUSR2)
-        raise AssertionError("it goes on")
-
-    with Interrupts() as noted:
-        with pytest.raises(Interrupted) as caught, noted.at_once(told):
-            work()
-        assert caught.value.exit_code == 128 + signal.SIGUSR2
-    with Interrupts() as noted:
-        signal.raise_signal(signal.SIGHUP)  # before: the work does not begin
-        with pytest.raises(Interrupted), noted.at_once(told):
-            raise AssertionError("it begins")
-    with Interrupts() as noted, pytest.raises(Interrupted), noted.at_once(told), contextlib.suppress(BaseException):
-        signal.raise_signal(signal.SIGTERM)  # swallowed by a library: told at the end
-    with Interrupts() as noted, noted.at_once(told):
-        pass
-    assert noted.received is None
-
-
-def test_a_process_that_prepares_data_leaves_signals_to_its_run() -> None:
-    with Interrupts() as noted:
-        child = os.fork()
-        if child == 0:
-            signal.raise_signal(signal.SIGHUP)
-            os._exit(0 if noted.received is None else 1)
-        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 
 def test_a_run_goes_on_with_as_many_processes_as_it_had() -> None:

@@ -12,7 +12,7 @@ from tests.float64 import TOLERANCE
 from segtune.core.types import Batch
 from segtune.engine.config import OptimConfig
 from segtune.engine.loading import Loaded
-from segtune.engine.optim import build_optimizer
+from segtune.engine.optim import build_optimizer, prepared
 from segtune.engine.step import StepReport, train_step
 from segtune.losses.config import TERMS, LossConfig
 from segtune.losses.terms import ReasoningObjective
@@ -184,7 +184,7 @@ def test_a_scaled_loss_makes_the_same_step(monkeypatch):
     config = OptimConfig(lr=1e-3)
     a = _made(plain, _window(plain, [2, 2]), build_optimizer(plain.model, config), rate=1e-3)
     accelerator = _with_scaler(monkeypatch, 2.0**10)
-    optimizer = accelerator.prepare_optimizer(build_optimizer(scaled.model, config), device_placement=False)
+    optimizer = prepared(accelerator, build_optimizer(scaled.model, config))
     b = _made(scaled, _window(scaled, [2, 2]), optimizer, rate=1e-3, accelerator=accelerator)
     assert not b.skipped
     assert float(a.grad_norm) == pytest.approx(float(b.grad_norm), rel=1e-5)
@@ -193,10 +193,25 @@ def test_a_scaled_loss_makes_the_same_step(monkeypatch):
     assert {group["lr"] for group in optimizer.param_groups} == {1e-3}
 
 
+def test_the_gradients_of_a_later_stage_are_unscaled_once(monkeypatch):
+    """Accelerate would divide by the scale once for every optimiser that it has ever prepared."""
+    plain, scaled = tiny_loaded(), tiny_loaded()
+    config, clip = OptimConfig(lr=1e-3), 1e9
+    accelerator = _with_scaler(monkeypatch, 2.0**10)
+    for _ in range(3):
+        theirs = build_optimizer(plain.model, config)
+        ours = prepared(accelerator, build_optimizer(scaled.model, config))
+        a = _made(plain, _window(plain, [2, 2]), theirs, rate=1e-3, clip=clip)
+        b = _made(scaled, _window(scaled, [2, 2]), ours, rate=1e-3, clip=clip, accelerator=accelerator)
+        assert float(a.grad_norm) == float(b.grad_norm)
+    after, other = _trained(plain), _trained(scaled)
+    assert all(torch.equal(after[name], other[name]) for name in after)
+
+
 def test_a_scale_that_is_too_large_is_halved_and_the_weights_are_left_alone(monkeypatch):
     loaded = tiny_loaded()
     accelerator = _with_scaler(monkeypatch, 2.0**127)
-    optimizer = accelerator.prepare_optimizer(build_optimizer(loaded.model, OptimConfig()), device_placement=False)
+    optimizer = prepared(accelerator, build_optimizer(loaded.model, OptimConfig()))
     before = _trained(loaded)
     objective = _objective(loaded, LossConfig(ce=100))
     report = _made(loaded, _window(loaded, [4]), optimizer, objective=objective, accelerator=accelerator)

@@ -15,7 +15,7 @@ from typing import Any, Self
 from segtune.core.errors import Interrupted
 
 SAME_SIGNAL_SECONDS = 3.0
-"""A launcher passes on a signal that its whole group may have got: within this time a second one is the first again."""
+"""A launcher passes on a Ctrl-C that its whole group may have got: within this time a second one is the first again."""
 
 SIGNALS = tuple(
     getattr(signal, name)
@@ -30,18 +30,23 @@ class _Stopped(BaseException):
 
 
 class Interrupts:
-    """Notes the first signal instead of acting on it; a second one acts at once.
+    """Notes the first signal instead of acting on it, and no other one disturbs the saving but a second Ctrl-C.
+
+    Systems repeat signals: SIGXCPU comes with every second of CPU time beyond the limit, SIGHUP twice from a terminal
+    that closes, SIGTERM after SIGUSR1 from a scheduler, and a launcher passes on what its processes have got already.
+    Only a person sends SIGINT a second time after seconds, having read that it loses what is not saved.
 
     Used as a context manager around a run; outside the main thread it does nothing.
 
     Args:
         quiet: Say nothing about it (other processes than the first).
-        launched: Several processes were started by a launcher, which repeats signals.
     """
 
-    def __init__(self, *, quiet: bool = False, launched: bool = False) -> None:
+    def __init__(self, *, quiet: bool = False) -> None:
         self.received: int | None = None
-        self.quiet, self.launched, self._when = quiet, launched, 0.0
+        self.quiet = quiet
+        self._asked: float | None = None
+        """When the first SIGINT came."""
         self._previous: dict[int, Any] = {}
         self._process = os.getpid()
         self._may_stop_at_once = False
@@ -85,20 +90,31 @@ class Interrupts:
     def _note(self, number: int, frame: FrameType | None) -> None:
         if os.getpid() != self._process:
             return  # a process that prepares data: the run ends its workers itself, after it has saved
-        if self.received is not None:  # only where it may be the same one again
-            if time.monotonic() - self._when > SAME_SIGNAL_SECONDS:
+        first, now = self.received is None, time.monotonic()
+        by_hand = number == signal.SIGINT
+        if by_hand and self._asked is not None:
+            if now - self._asked > SAME_SIGNAL_SECONDS:
                 self._restore()
                 signal.raise_signal(number)
             return
-        self.received, self._when = number, time.monotonic()
-        if not self.quiet:
-            now = self._may_stop_at_once
-            with contextlib.suppress(OSError):  # whoever read standard error may have gone
-                os.write(2, b"\nstopping\n" if now else b"\nstopping after this step and saving; once more loses it\n")
-        if not self.launched:
-            self._restore()
-        if self._may_stop_at_once:
+        if by_hand:
+            self._asked = now
+        if first:
+            self.received = number
+        if first or by_hand:  # the first Ctrl-C is told what a second one does, whatever came before it
+            self._tell(first=first, by_hand=by_hand)
+        if first and self._may_stop_at_once:
             raise _Stopped
+
+    def _tell(self, *, first: bool, by_hand: bool) -> None:
+        if self.quiet:
+            return
+        text = "stopping after this step and saving" if first else "still saving"
+        text += "; once more loses it" if by_hand else ""
+        if self._may_stop_at_once:
+            text = "stopping"  # all is saved
+        with contextlib.suppress(OSError):  # whoever read standard error may have gone
+            os.write(2, f"\n{text}\n".encode())
 
     def _restore(self) -> None:
         for number, handler in self._previous.items():

@@ -88,7 +88,7 @@ class Trainer:
         self.task, self.run, self.settings, self.accelerator = task, run, settings, accelerator
         self.stage = stage
         self.state, self.history, self.ema = state or TrainerState(), history or History(), ema
-        self.interrupts = interrupts or Interrupts(quiet=not is_first(), launched=world() > 1)
+        self.interrupts = interrupts or Interrupts(quiet=not is_first())
         self._own_interrupts = interrupts is None
         self.saver = Saver(run, model, optimizer, accelerator, settings, about, ema)
         self.state.processes = world()

@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any
 
 import torch
+from accelerate import Accelerator
 from torch import Tensor, nn
 
 from segtune.core.config import nearest
@@ -48,6 +49,21 @@ def build_optimizer(model: nn.Module, config: OptimConfig, resting: Collection[s
     # one pass over memory instead of a dozen; on a GPU Accelerate's gradient scaler expects the plain one
     fast = {"fused": True} if config.name == "adamw" and all(p.device.type == "cpu" for _, _, p in trained) else {}
     return optimizer_class(config.name)([g for g in groups if g["params"]], lr=config.lr, betas=config.betas, **fast)
+
+
+def prepared(accelerator: Accelerator, optimizer: torch.optim.Optimizer) -> torch.optim.Optimizer:
+    """The optimiser of a stage, with the loss scale of `accelerator` where there is one (fp16).
+
+    Accelerate unscales the gradients of every optimiser that it has ever prepared: with that of the stage before it
+    would divide those of a parameter that trains in both by the scale twice. So it forgets the earlier ones, and a
+    stage makes the same steps after another one and after a resume.
+
+    Args:
+        accelerator: Of the run.
+        optimizer: As `build_optimizer` makes it.
+    """
+    accelerator.free_memory()
+    return accelerator.prepare_optimizer(optimizer, device_placement=False)
 
 
 def rate_shares(model: nn.Module, config: OptimConfig, resting: Collection[str] = ()) -> dict[str, float]:

@@ -19,7 +19,7 @@ from segtune.engine.checkpoint import restate_checkpoint, save_checkpoint
 from segtune.engine.checkpoint_store import LAST, UNVALIDATED, WEIGHTS, CheckpointStore, is_of
 from segtune.engine.ema import Ema
 from segtune.engine.optim import optimizer_state
-from segtune.engine.processes import is_first
+from segtune.engine.processes import is_first, together
 from segtune.engine.state import Settings, TrainerState
 
 
@@ -64,7 +64,10 @@ class Saver:
         )
 
     def resumable(self, state: TrainerState, kind: str = "") -> None:
-        """Saves what a resume needs as `last`, unless `last` has it already.
+        """Saves what a resume needs as `last`, unless `last` has it already; to be called by all processes.
+
+        The others wait until it is saved. One that left earlier might be ended by a signal that the system repeats, and
+        the death of one ends the first process too, in the middle of what it writes.
 
         Args:
             state: Where the run stands; its loss scale is filled in.
@@ -72,11 +75,16 @@ class Saver:
 
         Raises:
             NotFinite: Weights, averages or moments are not finite; what was saved before stays.
+            Elsewhere: The first process could not save it, and tells why.
         """
         scaler = self.accelerator.scaler
         state.scaler = None if scaler is None else scaler.state_dict()
-        if not is_first():
-            return
+        with together():
+            if is_first():
+                self._save(state, kind)
+        self._saved_at = time.monotonic()  # in all of them: the first one that takes a save for due makes all save
+
+    def _save(self, state: TrainerState, kind: str) -> None:
         store, last = self.store, pointers.resolve(self.run.checkpoints / LAST)
         if is_of(last, state.step, kind):
             return
@@ -90,7 +98,6 @@ class Saver:
             )  # fmt: skip
         store.point(LAST, place)
         store.tidy()
-        self._saved_at = time.monotonic()
 
     def weights(self, names: Sequence[str], state: TrainerState, values: dict[str, Any]) -> None:
         """Saves the weights alone, as they are in the model now, under one or several names.

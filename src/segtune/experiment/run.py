@@ -31,7 +31,7 @@ from segtune.engine.endings import interrupted
 from segtune.engine.interrupts import Interrupts
 from segtune.engine.loop import Trainer
 from segtune.engine.machine import prepare_allocator, prepare_machine, require_one_model
-from segtune.engine.optim import build_optimizer, load_optimizer_state, rate_shares
+from segtune.engine.optim import build_optimizer, load_optimizer_state, prepared, rate_shares
 from segtune.engine.processes import from_first, is_first
 from segtune.engine.schedule import steps_per_epoch
 from segtune.engine.stages import Stage, plan
@@ -226,7 +226,7 @@ def _require_own(session: Session, state: TrainerState, checkpoint: Checkpoint) 
 
 def _interrupts() -> Interrupts:
     """Signals, noted during the whole run."""
-    return Interrupts(quiet=not is_first(), launched=processes.world() > 1)
+    return Interrupts(quiet=not is_first())
 
 
 def _require_drawn(config: AnyConfig) -> None:
@@ -303,10 +303,10 @@ def _fit(
             load_optimizer_state(session.model, optimizer, optimizer_tensors, where, steps=state.stage_step)
             if ema is not None:
                 ema.load(load_averages(checkpoint), str(checkpoint.path / AVERAGES))
-        prepared = session.accelerator.prepare_optimizer(optimizer, device_placement=False)  # fp16: with its scaler
+        optimizer = prepared(session.accelerator, optimizer)
         settings = Settings(config.train, config.run.seed, session.trained)
         Trainer(
-            session.model, prepared, session.training, session.validation, session.task, session.run, settings, stage,
+            session.model, optimizer, session.training, session.validation, session.task, session.run, settings, stage,
             session.accelerator, session.about, state=state, history=history, ema=ema, interrupts=interrupts,
         ).fit()  # fmt: skip
 
