@@ -161,6 +161,14 @@ def test_sizes(path: Path) -> None:
     assert not long
 
 
+@pytest.mark.parametrize("path", FILES, ids=_module)
+def test_no_decorator_stands_twice(path: Path) -> None:
+    for node in ast.walk(_tree(path)):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            marks = [ast.unparse(mark) for mark in node.decorator_list]
+            assert len(set(marks)) == len(marks), f"{node.name}: {marks}"
+
+
 def _public(node: ast.Module | ast.ClassDef, prefix: str = "") -> Iterator[tuple[str, ast.AST]]:
     for child in node.body:
         if isinstance(child, ast.ClassDef) and not child.name.startswith("_"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -13,7 +14,7 @@ import torch
 
 from segtune.cli import launch
 from segtune.config import load_recipe
-from segtune.core.errors import ConfigError
+from segtune.core.errors import ConfigError, DataError, Elsewhere, SegtuneError
 from segtune.engine.config import TrainConfig
 
 NEVER = "#!/bin/sh\ntrap '' TERM\necho $$ > pid\nwhile :; do sleep 0.1; done\n"
@@ -77,6 +78,7 @@ def test_the_others_get_the_command_and_their_number(
         assert (own["LOCAL_RANK"], own["WORLD_SIZE"], own["LOCAL_WORLD_SIZE"]) == (rank, "3", "3")
         assert (own["MASTER_ADDR"], own["MASTER_PORT"]) == ("127.0.0.1", first["MASTER_PORT"])
         assert own[launch.PARENT] == str(os.getpid())
+        assert own["SEGTUNE_PARENT_TIMEOUT"] == "600.0"
         assert int(own["OMP_NUM_THREADS"]) >= 1
 
 
@@ -111,8 +113,84 @@ def _ran(program: str, place: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=place, env=environment, capture_output=True, text=True, timeout=60, check=False)
 
 
-@pytest.mark.parametrize(("end", "how"), [("kill -9 $$", "was killed by signal 9"), ("exit 3", "has failed")])
-def test_a_death_that_the_first_does_not_notice_ends_it(end: str, how: str, tmp_path: Path) -> None:
+KILLED = "another process of this run was killed by signal 9, as happens where memory is short"
+RESUME = "\n  fix: go on from the last checkpoint with `segtune train --resume RUN`"
+ENDS = [
+    ("kill -9 $$", 1, KILLED + RESUME),
+    ("kill -6 $$", 1, "another process of this run was killed by signal 6" + RESUME),
+    ("exit 3", 3, ""),  # it has told why
+    ("exit 1", 1, ""),
+]
+
+
+@pytest.mark.parametrize("error", ["[a/gloo/transport/tcp/pair.cc:1] writev: Broken pipe", "Connection closed by peer"])
+@pytest.mark.parametrize(
+    ("end", "code", "told"),
+    [*ENDS, ("exit 143", 143, f"another process of this run was stopped by SIGTERM{RESUME}")],
+)
+def test_a_lost_connection_is_told_by_how_the_other_has_ended(
+    end: str, code: int, told: str, error: str, alone: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _stands_for_python(tmp_path, f"#!/bin/sh\nsleep 0.3\n{end}\n", monkeypatch)
+    with pytest.raises(SegtuneError) as caught, launch.companions(2, []):
+        raise RuntimeError(error)
+    assert caught.value.exit_code == code
+    assert isinstance(caught.value, Elsewhere) if not told else str(caught.value) == told
+
+
+def test_a_connection_lost_for_no_known_reason(alone: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _stands_for_python(tmp_path, "#!/bin/sh\nexit 0\n", monkeypatch)
+    monkeypatch.setattr(launch, "_ENDS_WITHIN", 0.5)
+    with pytest.raises(SegtuneError, match="has ended or no longer answers"), launch.companions(2, []):
+        raise RuntimeError("Connection closed by peer")
+
+
+@pytest.mark.parametrize("error", [DataError("Connection reset by peer"), ValueError("odd")])
+def test_another_failure_of_the_first_stays_what_it_is(
+    error: Exception, alone: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _stands_for_python(tmp_path, "#!/bin/sh\nexit 1\n", monkeypatch)
+    with pytest.raises(type(error)) as caught, launch.companions(2, []):
+        raise error
+    assert caught.value is error
+
+
+def test_of_several_that_have_ended_one_that_has_told_counts_first() -> None:
+    def other(code: int | None) -> subprocess.Popen[bytes]:
+        class Other:
+            def poll(self) -> int | None:
+                return code
+
+        return Other()  # type: ignore[return-value]
+
+    for codes, code in ((-9, 143, 3), 3), ((143, -9, 0), 1), ((None, 143, 0), 143), ((200, None, 0), 200):
+        found = launch._failure_of([other(one) for one in codes])
+        assert found is not None
+        assert found.exit_code == code
+    assert launch._failure_of([other(None), other(0)]) is None
+
+
+def test_a_connection_that_another_than_the_first_has_lost_is_told_by_the_first(tmp_path: Path) -> None:
+    program = """
+import os, signal, threading, time
+from segtune.cli import launch
+from segtune.core.errors import Elsewhere
+os.environ.update({launch.PARENT: str(os.getppid()), "WORLD_SIZE": "2", "RANK": "1"})
+launch.end_with_parent()
+try:
+    with launch.companions(2, []):
+        raise RuntimeError("Connection closed by peer")
+except Elsewhere:
+    threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGTERM)).start()  # as the first one ends it
+    launch.leave_after_first(0.1)
+print("it left by itself")
+"""
+    done = _ran(program, tmp_path)
+    assert (done.returncode, done.stdout, done.stderr) == (-15, "", "")
+
+
+@pytest.mark.parametrize(("end", "code", "told"), ENDS)
+def test_a_death_that_the_first_does_not_notice_ends_it(end: str, code: int, told: str, tmp_path: Path) -> None:
     (tmp_path / "python").write_text(f"#!/bin/sh\n{end}\n")
     (tmp_path / "python").chmod(0o755)
     program = """
@@ -123,7 +201,7 @@ with launch.companions(2, []):
     time.sleep(50)
 """
     done = _ran(program, tmp_path)
-    assert (done.returncode, done.stderr) == (1, f"error: another process of this run {how}\n")
+    assert (done.returncode, done.stderr) == (code, f"error: {told}\n" if told else "")
 
 
 def test_one_that_is_stopped_is_given_up(tmp_path: Path) -> None:
@@ -177,3 +255,61 @@ print(subprocess.Popen([sys.executable, "-c", {other!r}], env=environment, stdou
         time.sleep(0.05)
     os.kill(pid, 9)
     pytest.fail("it goes on")
+
+
+SECOND = """
+import os, time
+from segtune.cli import launch
+os.environ.update(WORLD_SIZE="3", RANK="{rank}")
+launch.end_with_parent()
+time.sleep(20)
+"""
+FIRST = """
+import os, subprocess, sys
+from pathlib import Path
+from segtune.cli import launch
+environment = {{**os.environ, launch.PARENT: str(os.getpid()), "SEGTUNE_PARENT_TIMEOUT": "1"}}
+other = subprocess.Popen([sys.executable, "-c", {second!r}], env=environment)
+Path("pids").write_text(f"{{os.getpid()}} {{other.pid}} ")
+print(other.wait())
+"""
+
+
+def _two_of_which_the_first_waits(rank: int, place: Path) -> tuple[subprocess.Popen[str], int]:
+    """The first process and the number of another one, whose rank is given."""
+    program = FIRST.format(second=SECOND.format(rank=rank))
+    options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "cwd": place}
+    first = subprocess.Popen([sys.executable, "-c", program], **options)
+    end = time.monotonic() + 30
+    while not (place / "pids").is_file() or not (place / "pids").read_text().endswith(" "):
+        assert time.monotonic() < end
+        time.sleep(0.05)
+    return first, int((place / "pids").read_text().split()[1])
+
+
+@pytest.mark.parametrize("rank", [1, 2])
+def test_a_first_process_that_is_stopped_is_given_up_by_the_others(rank: int, tmp_path: Path) -> None:
+    first, other = _two_of_which_the_first_waits(rank, tmp_path)
+    os.kill(first.pid, signal.SIGSTOP)
+    end = time.monotonic() + 30
+    while not Path(f"/proc/{other}/stat").read_text().rpartition(") ")[2].startswith("Z"):
+        assert time.monotonic() < end, "it goes on"
+        time.sleep(0.05)
+    os.kill(first.pid, signal.SIGCONT)
+    out, err = first.communicate(timeout=10)
+    assert out == "1\n"
+    told = "error: the first process of this run has been stopped (SIGSTOP) for 1 seconds\n  fix: go on"
+    assert err.startswith(told) if rank == 1 else err == ""
+
+
+def test_a_stop_of_all_processes_counts_for_none(tmp_path: Path) -> None:
+    first, other = _two_of_which_the_first_waits(1, tmp_path)
+    time.sleep(1)
+    for pid in (other, first.pid):
+        os.kill(pid, signal.SIGSTOP)
+    time.sleep(2)
+    for pid in (first.pid, other):
+        os.kill(pid, signal.SIGCONT)
+    time.sleep(1)
+    os.kill(other, signal.SIGTERM)
+    assert first.communicate(timeout=10) == ("-15\n", "")

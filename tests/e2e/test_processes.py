@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,7 +12,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from tests.e2e.commands import RUNS, finish, wait_for
+from tests.e2e.commands import RUNS, finish, start, wait_for
 from tests.e2e.launch import launched, torchrun, two
 
 from segtune.core.files import read_json
@@ -30,6 +31,23 @@ def sample(self, key):
 loader._TrainingSamples.__getitem__ = sample
 run()
 """
+IN_THE_SECOND = """
+import os, signal
+if os.environ.get("RANK") == "1":
+    from pathlib import Path
+    from segtune.data import loader
+    own = loader.{samples}.__getitem__
+    def sample(self, key):
+        if {samples!r} == "_ScoredSamples" or key[0] == 1:
+            {act}
+        return own(self, key)
+    loader.{samples}.__getitem__ = sample
+"""
+"""Read by every Python when it starts: the second process of a run fails at its share of an epoch or a validation."""
+KILL, STOP = "os.kill(os.getpid(), signal.SIGKILL)", "os.kill(os.getpid(), signal.SIGTERM)"
+KILLED = "another process of this run was killed by signal 9, as happens where memory is short\n"
+STOPPED = "another process of this run was stopped by SIGTERM\n  fix: go on from the last checkpoint"
+VANISH = "[path.unlink() for path in Path('scenes').rglob(self.name(key) + '.jpg')]"
 
 SAVING_SLOWLY = """
 import time
@@ -104,6 +122,32 @@ def test_a_data_worker_of_one_process_ends_both(
     assert done.err.count("error: ") == 1
     assert f"exitcode  : {code} " in done.err
     assert done.err.count("Traceback") == 1  # torchrun's own
+    assert not [one for one in psutil.process_iter() if _group(one) == process.pid]
+
+
+@pytest.mark.parametrize(
+    ("samples", "act", "code", "told"),
+    [
+        pytest.param("_TrainingSamples", VANISH, 3, ".jpg: ", id="vanished"),
+        pytest.param("_TrainingSamples", KILL, 1, KILLED, id="killed", marks=pytest.mark.slow),
+        pytest.param("_ScoredSamples", STOP, 143, STOPPED, id="stopped", marks=pytest.mark.slow),
+    ],
+)
+def test_what_ends_the_second_of_two_that_the_command_has_started_is_told_once(
+    samples: str, act: str, code: int, told: str, workplace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("base", "scenes"):
+        shutil.copytree(workplace / name, tmp_path / name)
+    (tmp_path / "sitecustomize.py").write_text(IN_THE_SECOND.format(samples=samples, act=act))
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), *sys.path]))
+    settings = two("small", run__num_processes=2, train__batch_size=4, eval__final=False, data__num_workers=0)
+    process = start(settings, tmp_path)
+    done = finish(process, 120)
+    assert done.code == code, done.err
+    assert done.err.count(told) == 1, done.err
+    assert done.err.count("error: ") == 1
+    assert "bug of segtune" not in done.err
+    assert "Traceback" not in done.err
     assert not [one for one in psutil.process_iter() if _group(one) == process.pid]
 
 

@@ -16,6 +16,7 @@ from typing import Any
 
 from segtune.core.files import append_jsonl, read_json, write_json
 from segtune.core.rundir import RunDir
+from segtune.core.signals import SIGNALS
 from segtune.core.yaml_files import load_mapping
 
 stopped: list[int] = []
@@ -29,7 +30,7 @@ def score(config: dict[str, Any], epoch: int) -> float | None:
 
 
 def main(arguments: list[str]) -> int:
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in SIGNALS:
         signal.signal(number, lambda number, frame: stopped.append(number))
     if arguments[1] == "--resume":
         run = RunDir.open(arguments[2]).lock()

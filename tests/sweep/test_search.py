@@ -152,20 +152,35 @@ def test_a_trial_that_died_before_its_run_stood_begins_again(tmp_path: Path) -> 
     assert_each_point_once(place, 2, 2)
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_stopped_by_a_signal(number: signal.Signals, code: int, tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGUSR1], ids=lambda number: number.name)
+def test_stopped_by_a_signal(number: signal.Signals, tmp_path: Path) -> None:
     grid, place = grid_file(tmp_path, epochs=3, axes={"optim.lr": [1e-4, 1e-3]}), place_of(tmp_path)
     process = start(grid, seconds=0.4)
     wait_for(place.run(0).epoch_metrics(1), process)
     process.send_signal(number)
     _, err = process.communicate(timeout=30)
-    assert process.returncode == code, err
+    assert process.returncode == 128 + number, err
     assert "Traceback" not in err
     assert "trial-0000 is not finished; 0 of 2 points are complete" in err
     assert "goes on from here" in err
     assert [trial.state for trial in Study(place).trials()] == ["running"]
     finished(start(grid))
     assert_each_point_once(place, 2, 3)
+
+
+@pytest.mark.parametrize("number", [signal.SIGUSR2, signal.SIGXCPU], ids=lambda number: number.name)
+def test_a_training_that_is_stopped_alone_has_not_failed(number: signal.Signals, tmp_path: Path) -> None:
+    grid, place = grid_file(tmp_path, epochs=3, axes={"optim.lr": [1e-4]}), place_of(tmp_path)
+    process = start(grid, seconds=0.4)
+    wait_for(place.run(0).epoch_metrics(1), process)
+    (training,) = psutil.Process(process.pid).children()
+    training.send_signal(number)
+    _, err = process.communicate(timeout=30)
+    assert process.returncode == 128 + number, err
+    assert f"stopped by {number.name}; trial-0000 is not finished" in err
+    assert [trial.state for trial in Study(place).trials()] == ["running"]
+    finished(start(grid))
+    assert_each_point_once(place, 1, 3)
 
 
 def test_several_processes_share_a_study(tmp_path: Path) -> None:

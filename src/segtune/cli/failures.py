@@ -23,7 +23,16 @@ from segtune.core.errors import SegtuneError, Unprepared
 from segtune.core.os_errors import FULL, TABLE, number_of, text_of, words_for
 from segtune.core.visible import visible
 
-_LOST = ("Connection closed by peer", "Connection reset by peer", "DistBackendError", "Timed out waiting")
+LOST = "another process of this run has ended or no longer answers; what it or the launcher has said tells why"
+"""What is told where a connection is lost and nothing more is known."""
+
+_LOST = (
+    "Connection closed by peer",
+    "Connection reset by peer",
+    "DistBackendError",
+    "Timed out waiting",
+    "gloo/transport/tcp/pair.cc",  # whatever the system says of the connection, "Broken pipe" for example
+)
 """What PyTorch says when another process has ended in the middle of a common operation."""
 
 _NO_MEMORY = (
@@ -80,13 +89,16 @@ def unexpected(error: BaseException, arguments: Sequence[str]) -> Failure:
             f"  found: {broken.splitlines()[0]}\n"
             f"  fix: {sys.executable} -m pip uninstall torchvision (segtune needs none)"
         )
-    if "RANK" in os.environ and any(sign in f"{type(error).__name__}: {text_of(error)}" for sign in _LOST):
-        return Failure(
-            "another process of this run has ended or no longer answers; what it or the launcher has said tells why"
-        )
+    if "RANK" in os.environ and is_lost(error):
+        return Failure(LOST)
     if (told := _of_the_system(error)) is not None:
         return told
     return _internal(error)
+
+
+def is_lost(error: BaseException) -> bool:
+    """Whether an exception of one of several processes says that the connection to another one is lost."""
+    return any(sign in f"{type(error).__name__}: {text_of(error)}" for sign in _LOST)
 
 
 def details_of(error: SegtuneError) -> str:

@@ -17,6 +17,7 @@ from typer.core import TyperGroup
 import segtune
 from segtune.cli import config, data, evaluate, predict, report, search, train
 from segtune.cli.failures import Failure, details_of, unexpected
+from segtune.cli.launch import leave_after_first
 from segtune.cli.output import echo
 from segtune.core import log, streams
 from segtune.core.environment import command_prefix, process_rank
@@ -121,7 +122,8 @@ def main(arguments: Sequence[str]) -> int:
         streams.last_words()
         sys.stdout.flush()
     except Elsewhere as error:
-        time.sleep(_FIRST_LEAVES_WITHIN)
+        if process_rank():
+            leave_after_first(_FIRST_LEAVES_WITHIN)
         return error.exit_code
     except SegtuneError as error:
         return _fail(str(error) + details_of(error), error.exit_code)

@@ -13,16 +13,10 @@ from types import FrameType, TracebackType
 from typing import Any, Self
 
 from segtune.core.errors import Interrupted
+from segtune.core.signals import SIGNALS
 
 SAME_SIGNAL_SECONDS = 3.0
 """A launcher passes on a Ctrl-C that its whole group may have got: within this time a second one is the first again."""
-
-SIGNALS = tuple(
-    getattr(signal, name)
-    for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2", "SIGXCPU")
-    if hasattr(signal, name)
-)
-"""What a person, a terminal that closes and a scheduler send; SIGQUIT still ends a process on the spot."""
 
 
 class _Stopped(BaseException):

@@ -241,7 +241,6 @@ def _kind(config: AnyConfig) -> Any:
 
 
 @processes.together()
-@processes.together()
 def _prepare(config: AnyConfig) -> None:
     """What concerns the machine alone, before anything is read."""
     heartbeat.give_up_after(config.run.ddp_timeout)

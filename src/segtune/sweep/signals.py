@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM during a search: passed on to the training, which saves itself, and then the search ends."""
+"""Ctrl-C, SIGTERM and the like during a search: passed on to the training, which saves itself; then the search ends."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import time
 from types import FrameType, TracebackType
 from typing import Any, Self
 
-_WATCHED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+from segtune.core.signals import SIGNALS
 
 
 class Signals:
@@ -27,7 +27,7 @@ class Signals:
 
     def __enter__(self) -> Self:
         if threading.current_thread() is threading.main_thread():
-            for number in _WATCHED:
+            for number in SIGNALS:
                 if signal.getsignal(number) != signal.SIG_IGN:  # as under nohup
                     self._previous[number] = signal.signal(number, self._note)
         return self
@@ -53,6 +53,6 @@ class Signals:
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         if self.received is None:
-            os.write(2, b"\nstopping: the training saves itself; once more stops it at once\n")
+            os.write(2, b"\nstopping: the training saves itself; a second Ctrl-C stops it at once\n")
         self.received = self.received or number
         self._waiting.append(number)

@@ -18,6 +18,7 @@ from segtune.core.config import dump_yaml
 from segtune.core.errors import Interrupted, SegtuneError
 from segtune.core.files import read_json, write_text
 from segtune.core.log import get_logger
+from segtune.core.signals import SIGNALS
 from segtune.sweep.locks import FileLock
 from segtune.sweep.place import run_name
 from segtune.sweep.signals import Signals
@@ -28,7 +29,6 @@ COMMAND = (sys.executable, "-m", "segtune")
 """The program that trains: see `Training`."""
 
 _POLL = 0.2  # seconds between looks at a training
-_STOPPED = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
 _TOLD = 1_000  # characters of what a training said last
 
 _log = get_logger(__name__)
@@ -146,7 +146,7 @@ class Training:
             self._note_result()
         elif self.signals.received is not None:
             raise self._interrupted(self.signals.received)
-        elif stopped in _STOPPED:
+        elif stopped in SIGNALS:
             raise self._interrupted(stopped)
         else:
             self.fail(last_words(self.log, start) or _without_words(code))
