@@ -54,7 +54,7 @@ from segtune.engine.checkpoint_files import (
 )
 from segtune.engine.optim import optimizer_state
 from segtune.engine.trained import trained_state
-from segtune.experiment import continuing
+from segtune.experiment import continuing, dense
 from segtune.experiment import run as course
 from segtune.experiment.again import load_run
 from segtune.models.adapters import adapter_state
@@ -108,7 +108,7 @@ class _Stopped(Exception):
 @contextmanager
 def _in_place(folder: Path) -> Iterator[None]:
     """There, with data and model made once: what is read of a checkpoint replaces all that trains."""
-    data, sessions, packages = course.dense.read_data, course._open, continuing.describe()
+    data, sessions, packages = dense.read_data, course._open, continuing.describe()
     found, kept = load_run(RunDir.open(folder / RUN)), dict[str, Any]()
 
     def once(make: Callable[..., Any], config: Any, *rest: Any) -> Any:
@@ -120,7 +120,7 @@ def _in_place(folder: Path) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch, redirect_stdout(StringIO()):
         patch.chdir(folder)
         patch.setenv("ACCELERATE_USE_CPU", "true")
-        patch.setattr(course.dense, "read_data", lambda config: once(data, config))
+        patch.setattr(dense, "read_data", lambda config: once(data, config))
         patch.setattr(course, "_open", lambda config, *rest: once(sessions, config, *rest))
         patch.setattr(course, "load_run", lambda run: found)
         patch.setattr(continuing, "describe", lambda: packages)

@@ -21,10 +21,10 @@ from segtune import experiment
 from segtune.config import DenseExperimentConfig
 from segtune.core.errors import DataError, Interrupted
 from segtune.core.files import read_json
+from segtune.core.signals import SIGNALS
 from segtune.engine import loop
 from segtune.engine.checkpoint import load_training, open_checkpoint
 from segtune.engine.checkpoint_files import NotFinite
-from segtune.engine.interrupts import SIGNALS
 from segtune.experiment import dense
 from segtune.experiment import run as course
 

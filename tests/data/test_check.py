@@ -9,6 +9,8 @@ from tests.external import shared_data
 
 from segtune.core.errors import ConfigError, DataError
 from segtune.data.check import check_dataset
+from segtune.data.dense.open import open_dense_source
+from segtune.data.spec import DataSpec
 
 
 def test_counts(tmp_path, write_pair):
@@ -122,3 +124,45 @@ def test_street_photographs():
     assert (val.split, val.images, val.queries, val.short, val.long) == ("val", 101, 101, 43, 58)
     assert val.mean_target_fraction == pytest.approx(0.103, abs=0.001)  # what painting everything scores
     assert sum(shared.images for shared in report.shared) == 0
+
+
+def _questions_beside(tmp_path, write_pair, content, place="classes.json"):
+    write_pair(tmp_path / "train", "a", text=["the car"])
+    write_pair(tmp_path / "val", "b", colour=9)
+    (tmp_path / place).write_text(content)
+    return check_dataset(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (r'{"classes": ["background", "car\ud83d"], "words": {}}', "half of a character"),
+        (r'{"classes": ["background", "car"], "words": {"car": ["van\ud83d"]}}', "half of a character"),
+        ('{"classes": ["background"', "JSON"),
+        ('{"classes": ["background", "car"], "texts": {"bus": ["a bus"]}}', "names no class"),
+        ('{"classes": ["a", "b"], "texts": {"a": ["what"], "b": ["what"]}}', "a text stands for two classes"),
+    ],
+)
+def test_classes_beside_questions_are_read_as_a_dense_training_reads_them(tmp_path, write_pair, content, reason):
+    report = _questions_beside(tmp_path, write_pair, content)
+    (item,) = report.bad
+    assert item.path == "classes.json"
+    assert reason in item.reason
+    with pytest.raises((ConfigError, DataError)):
+        open_dense_source(DataSpec.parse(f"{tmp_path}@train"))
+
+
+def test_classes_that_nothing_is_said_of_are_told(tmp_path, write_pair):
+    report = _questions_beside(tmp_path, write_pair, '["background", "car", "bus"]')
+    assert report.bad == ()
+    assert any("no words of car, bus" in warning for warning in report.warnings)
+
+
+def test_good_classes_beside_questions_are_in_order(tmp_path, write_pair):
+    report = _questions_beside(tmp_path, write_pair, '{"classes": ["background", "car"], "words": {"car": ["car"]}}')
+    assert (report.bad, [warning for warning in report.warnings if "classes" in warning]) == ((), [])
+
+
+def test_an_annotation_called_classes_is_none(tmp_path, write_pair):
+    write_pair(tmp_path, "classes")
+    assert check_dataset(tmp_path).bad == ()

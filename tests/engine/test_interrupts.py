@@ -22,6 +22,7 @@ from segtune.engine.interrupts import Interrupts
 RUN = """
 import signal, sys, time
 from pathlib import Path
+from segtune.core.signals import SIGNALS
 from segtune.engine import interrupts
 
 interrupts.SAME_SIGNAL_SECONDS = {same}
@@ -40,7 +41,7 @@ with Counted() as noted:
     while time.{clock}() < end:
         pass
     Path("saved").write_text(" ".join(signal.Signals(number).name for number in came))
-    for number in interrupts.SIGNALS:  # the limit of CPU time is still passed at the end of the process
+    for number in SIGNALS:  # the limit of CPU time is still passed at the end of the process
         noted._previous[number] = signal.SIG_IGN
 sys.exit(128 + noted.received)
 """

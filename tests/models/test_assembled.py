@@ -23,11 +23,13 @@ from transformers import (
 from segtune.config import ExperimentConfig
 from segtune.core.config import validate
 from segtune.core.errors import CheckpointError, ConfigError
+from segtune.core.records import Query
 from segtune.engine.checkpoint import save_checkpoint
 from segtune.engine.config import OptimConfig
 from segtune.engine.loading import Loaded, build, export_base, load
 from segtune.engine.optim import build_optimizer
 from segtune.engine.step import train_step
+from segtune.engine.words import read_conversation
 from segtune.losses.config import LossConfig
 from segtune.losses.terms import ReasoningObjective
 from segtune.models.config import ModelConfig
@@ -197,3 +199,10 @@ def test_half_a_start_is_refused(model, word):
     with pytest.raises(ConfigError) as caught:
         validate(ExperimentConfig, {"data": {"train": "synth:x@train"}, "model": model}, where="here")
     assert word in str(caught.value)
+
+
+def test_without_weights_it_asks_as_the_assembled_model_does(hub):
+    config, query = _config(hub[0]), Query("the large red car", is_sentence=False)
+    read, loaded = read_conversation(config, None), build(config, None).conversation
+    assert read.turn(query, "It is <SEG>.") == loaded.turn(query, "It is <SEG>.")
+    assert read._room == loaded._room

@@ -84,8 +84,8 @@ def synth(
 
     \b
     Examples:
-      segtune data synth scenes --scenes 400 --seed 1
-      segtune data synth shapes --kind masks
+      segtune data synth drawn-scenes --scenes 400 --seed 1
+      segtune data synth drawn-shapes --kind masks
     """
     from segtune.data.sources.synthetic.write import write_dataset
     from segtune.data.sources.synthetic.write_masks import write_masks

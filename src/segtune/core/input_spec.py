@@ -66,6 +66,23 @@ class PixelSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class TextSpec:
+    """What turns a query into token ids, apart from the tokenizer: the part of an `InputSpec` that needs no weights.
+
+    Attributes:
+        num_image_tokens: P, placeholders per image.
+        image_token: The placeholder's text.
+        conversation: The wording.
+        max_positions: As in `InputSpec`.
+    """
+
+    num_image_tokens: int
+    image_token: str
+    conversation: ConversationConfig
+    max_positions: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class InputSpec:
     """Everything that turns a group into tensors, apart from the tokenizer.
 

@@ -18,6 +18,7 @@ from typing import Any, Self
 
 from segtune.core import files, pointers
 from segtune.core.errors import CheckpointError, ConfigError
+from segtune.core.paths import require_utf8_path
 
 CONFIG = "config.yaml"
 ENVIRONMENT = "environment.json"
@@ -92,8 +93,10 @@ class RunDir:
             name: One path component.
 
         Raises:
-            ConfigError: There is one of that name already, the name is no file name, or it cannot be made there.
+            ConfigError: There is one of that name already, the name is no file name, UTF-8 cannot hold its whole path,
+                or it cannot be made there.
         """
+        require_utf8_path(Path(root) / name, str(root), what="the run", error=ConfigError)
         if not name or name.startswith(".") or any(bad in name for bad in "/\\\0\n") or len(name.encode()) > 200:
             raise ConfigError("not a name for a run", where="run.name", found=repr(name), expected="one file name")
         run = cls(Path(root) / name)

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from segtune.core.errors import ConfigError, DataError
+from segtune.core.errors import ConfigError, DataError, SegtuneError
 from segtune.core.records import IGNORE, Group
 from segtune.data.bad_items import BadItem, one_line
 from segtune.data.check_report import CheckReport, Shared, SplitReport
@@ -27,9 +27,12 @@ from segtune.data.notes import Notes
 from segtune.data.picture_notes import NotesOfMany
 from segtune.data.shared import shared_pictures, sharing_told
 from segtune.data.sources.annotations import normal_text
+from segtune.data.sources.classes import file_of_classes, find_classes
 from segtune.data.sources.foreign import no_dataset
+from segtune.data.sources.listing import link_roots
 from segtune.data.sources.reasonseg import ReasonSeg
 from segtune.data.sources.record import Record
+from segtune.data.sources.texts import TextClasses, silent_classes
 from segtune.data.spec import DataSpec, describe_directory
 
 Progress = Callable[[str, int, int], None]
@@ -82,7 +85,10 @@ def check_dataset(
         spec = replace(spec, kind="masks")
     if spec.is_dense:
         return check_dense(spec, names, root, progress, image)
-    found = [check_source(ReasonSeg(directory, name, root=root, image=image), progress, image) for name in names]
+    sources = [ReasonSeg(directory, name, root=root, image=image) for name in names]
+    found = [check_source(source, progress, image) for source in sources]
+    for source, (report, _) in zip(sources, found, strict=True):
+        _check_classes(source, root, report)
     reports = tuple(report for report, _ in found)
     if not any(report.records for report in reports):
         bad = [item for report in reports for item in report.bad]
@@ -152,6 +158,27 @@ def check_source(
         report.height, report.width = (min(heights), max(heights)), (min(widths), max(widths))
         report.mean_target_fraction = math.fsum(fractions) / len(fractions)
     return report, contents
+
+
+def _check_classes(source: ReasonSeg, root: str | Path | None, report: SplitReport) -> None:
+    """Reads the `classes.json` beside questions, where there is one, as a dense training on them does.
+
+    What that would refuse is a bad item. Classes that nothing is said of are no more than told: `data.words` of a
+    recipe may say it, and a training on the questions alone needs no classes.
+    """
+    path = file_of_classes(source.directory, source.split)
+    if path is None or any(record.annotation == path for record in source.records):  # of a picture called classes.jpg
+        return
+    name = path.relative_to(source.directory).as_posix()
+    try:
+        classes = find_classes(source.directory, source.split, link_roots(source.directory, root))
+        if silent := silent_classes(classes):
+            report.notes.append(f"{name} has no texts and no words of {', '.join(silent)}: a dense training needs them")
+        else:
+            TextClasses(source, classes)  # refuses what a training would
+            report.notes += classes.notes
+    except SegtuneError as error:
+        report.bad = sorted({*report.bad, BadItem(name, one_line(error))})
 
 
 def _count(report: SplitReport, group: Group, records: Sequence[Record]) -> None:

@@ -14,7 +14,7 @@ from functools import cached_property
 from typing import Any
 
 from segtune.core.errors import DataError
-from segtune.core.input_spec import SEG_TOKEN, InputSpec
+from segtune.core.input_spec import SEG_TOKEN, InputSpec, TextSpec
 from segtune.core.records import Query
 from segtune.core.text import shortened
 
@@ -45,7 +45,7 @@ class Conversation:
         spec: Wording and number of image placeholders.
     """
 
-    def __init__(self, processor: Any, spec: InputSpec) -> None:
+    def __init__(self, processor: Any, spec: InputSpec | TextSpec) -> None:
         self.tokenizer = processor.tokenizer
         self.wording = spec.conversation
         content = [{"type": "image"}, {"type": "text", "text": _PLACE}]

@@ -14,7 +14,7 @@ from difflib import get_close_matches
 from pathlib import Path
 
 from segtune.core.errors import ConfigError, DataError
-from segtune.core.paths import expanded
+from segtune.core.paths import expanded, require_utf8_path
 from segtune.data.images import SUFFIXES
 from segtune.data.layouts import (
     COCO_LAYOUT,
@@ -92,8 +92,11 @@ class DataSpec:
 
         Raises:
             ConfigError: If the text is empty or incomplete, or its kind or stream is unknown.
-            DataError: If the directory or the split is missing, or a bare directory's layout is not recognised.
+            DataError: If the directory or the split is missing, a bare directory's layout is not recognised, or UTF-8
+                cannot hold the whole path of the directory or the root.
         """
+        if root is not None:
+            require_utf8_path(expanded(root), str(root), what="the data root", error=DataError)
         kind, rest = _split_kind(text.strip(), root)
         if kind == "stream":
             return _parse_stream(text, rest, default_split)
@@ -101,6 +104,7 @@ class DataSpec:
         if not location:
             raise ConfigError("no directory is named", where=repr(text), expected=_GRAMMAR)
         directory = _below(root, location)
+        require_utf8_path(directory, text, what="the dataset", error=DataError)
         if kind == "synth" and is_absent(directory):
             return cls(kind, str(directory), split or default_split or KNOWN_SPLITS[0])
         _require_directory(directory, text, root)

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 from torch import Tensor
 
 from segtune.core.errors import CheckpointError, ConfigError, WrongKindOfModel
+from segtune.core.paths import require_utf8_path
 from segtune.data.dense.transforms import DenseTransform
 from segtune.engine.checkpoint import Checkpoint, load_weights
 from segtune.engine.checkpoint_names import find_checkpoint, read_again
@@ -178,22 +179,41 @@ def _with_transform(model: DenseSegmenter, config: DenseModelConfig, blocks: Blo
     return DenseLoaded(model, config, transform, blocks, names, fingerprint(model, names, buffers=True))
 
 
-def _start_from(loaded: DenseLoaded, name: str) -> None:
-    """Puts the weights of a trained model into a new one; both have the same classes and shapes, or it is refused."""
+def find_start(name: str, classes: tuple[str, ...] | None) -> Checkpoint:
+    """The checkpoint from whose weights a new model is to start; only what it tells of itself is read.
+
+    Args:
+        name: A run or a checkpoint directory.
+        classes: Those of the new model; None where they are not known yet.
+
+    Raises:
+        CheckpointError: There is none, it answers questions, or it has other classes.
+    """
     checkpoint = find_checkpoint(name)
     if checkpoint is None or not is_dense(checkpoint):
         raise CheckpointError(
-            "this model answers questions; it does not tell classes apart", where=f"model.start={name}",
-            expected="a dense run or checkpoint", fix="name one, or leave model.start away",
-        )  # fmt: skip
-    source = read_again(name, checkpoint, lambda _, found: load_dense(found)).model
-    if source.classes != loaded.model.classes:
+            "this model answers questions; it does not tell classes apart",
+            where=f"model.start={name}",
+            expected="a dense run or checkpoint",
+            fix="name one, or leave model.start away",
+        )
+    theirs = tuple(checkpoint.fact("classes"))
+    if classes is not None and theirs != classes:
         raise CheckpointError(
-            "the model to start from tells other classes apart", where=f"model.start={name}",
-            expected=", ".join(loaded.model.classes), found=", ".join(source.classes),
+            "the model to start from tells other classes apart",
+            where=f"model.start={name}",
+            expected=", ".join(classes),
+            found=", ".join(theirs),
             fix="train on data with the same classes in the same order, or start from its encoder alone "
             "(export it with run.export and name it as model.encoder)",
-        )  # fmt: skip
+        )
+    return checkpoint
+
+
+def _start_from(loaded: DenseLoaded, name: str) -> None:
+    """Puts the weights of a trained model into a new one; both have the same classes and shapes, or it is refused."""
+    checkpoint = find_start(name, loaded.model.classes)
+    source = read_again(name, checkpoint, lambda _, found: load_dense(found)).model
     theirs = source.state_dict()
     if problems := _differences(theirs, loaded.model.state_dict()):
         raise CheckpointError(
@@ -221,11 +241,16 @@ def _differences(found: Mapping[str, Tensor], expected: Mapping[str, Tensor]) ->
 
 
 def absolute_paths(config: DenseModelConfig) -> DenseModelConfig:
-    """Paths of the encoder and of the model to start from made absolute, so that a run works from any directory."""
+    """Paths of the encoder and of the model to start from made absolute, so that a run works from any directory.
+
+    Raises:
+        CheckpointError: UTF-8 cannot hold one of them.
+    """
     changes = {}
     for key in ("encoder", "start"):
         value = getattr(config, key)
         if value is not None and Path(value.partition("@")[0]).exists():
             path, at, which = value.partition("@")
+            require_utf8_path(path, value, what=f"model.{key}", error=CheckpointError)
             changes[key] = str(Path(path).resolve()) + at + which
     return config.model_copy(update=changes)

@@ -16,6 +16,7 @@ from segtune.core.errors import CheckpointError, ConfigError, WrongKindOfModel
 from segtune.core.files import apply_umask, write_json
 from segtune.core.input_spec import ConversationConfig
 from segtune.core.log import get_logger
+from segtune.core.paths import require_utf8_path
 from segtune.data.conversation import Conversation
 from segtune.data.sources.synthetic.corpus import training_texts
 from segtune.data.transforms import Transform
@@ -260,7 +261,7 @@ def settle_base(config: ModelConfig, wording: ConversationConfig | None, seed: i
         The settings with base and width of the `<SEG>` projection.
 
     Raises:
-        CheckpointError: There is no such base.
+        CheckpointError: There is no such base, or UTF-8 cannot hold its whole path.
     """
     if config.base is None:
         return config
@@ -269,6 +270,8 @@ def settle_base(config: ModelConfig, wording: ConversationConfig | None, seed: i
         from_first(lambda: write_tiny_base(run / "base", training_texts(seed, 20_000), seed, asked, hidden))
         return config.model_copy(update={"base": RUN_BASE, "seg_hidden": hidden})
     base = config.base if config.base in EMBEDDED else os.path.abspath(config.base)
+    if config.base not in EMBEDDED:  # the run writes the whole path down
+        require_utf8_path(base, config.base, what="the base", error=CheckpointError)
     checkpoint = find_checkpoint(base)
     known = checkpoint.fact("model") if checkpoint is not None else _facts_of_base(base)
     return config.model_copy(update={"base": base, "seg_hidden": config.seg_hidden or known.get("seg_hidden")})

@@ -26,9 +26,10 @@ from segtune.engine.machine import accelerator_for, require_float32
 from segtune.engine.processes import from_first
 from segtune.engine.recompute import recompute_layers
 from segtune.engine.stages import Stage, plan
-from segtune.experiment.session import Session, say
+from segtune.experiment.session import Session, findings, say
 from segtune.losses.dense import DenseObjective
 from segtune.models.dense.blocks import Blocks, require_frozen_as_declared, unfreeze
+from segtune.models.dense.network import require_heads
 from segtune.ops.sides import sided_classes
 
 Data = tuple[PreparedDense, PreparedDense | None]
@@ -38,6 +39,23 @@ Data = tuple[PreparedDense, PreparedDense | None]
 def read_data(config: DenseExperimentConfig) -> Data:
     """The data of a run, readable and counted; raises as `data.dense.prepare.prepare_dense_splits` does."""
     return from_first(lambda: prepare_dense_splits(config.data, config.run.seed))
+
+
+def require_fit(config: DenseExperimentConfig, data: Data) -> None:
+    """Refuses settings that do not go with the classes of the data; nothing of the model need be there.
+
+    Args:
+        config: What to do.
+        data: From `read_data`.
+
+    Raises:
+        ConfigError: A head for a class that the data do not have, or a mirror image that would answer for another one.
+        DataError: A class that should be weighted has no pixel.
+    """
+    source = data[0].source
+    training_weights(data[0], config.data)
+    require_heads(config.model, source.classes)
+    config.eval.tta.order(source.classes, config.model.binary_classes, sided_classes(texts_of_classes(source)))
 
 
 def settle(config: DenseExperimentConfig, run: RunDir) -> DenseExperimentConfig:
@@ -60,12 +78,12 @@ def open_session(config: DenseExperimentConfig, run: RunDir, data: Data, resumed
         DataError: A class that should be weighted has no pixel.
     """
     training, validation = data
+    require_fit(config, data)
     weights = training_weights(training, config.data)
     write_facts(run, training, validation)
     torch.manual_seed(derive(config.run.seed, "model"))  # what is new is drawn from the global generator
     loaded = _build(config, training.source.classes, None if resumed is None else resumed.about)
     loaded.model.sided_classes = sided_classes(texts_of_classes(training.source))
-    config.eval.tta.order(loaded.model.classes, loaded.model.binary_classes, loaded.model.sided_classes)  # may refuse
     accelerator = accelerator_for(config.train.precision)
     loaded.model.to(accelerator.device)
     recompute_layers(loaded.model, config.train.gradient_checkpointing)
@@ -137,10 +155,8 @@ def _describe(config: DenseExperimentConfig, training: PreparedDense, validation
             say("no validation data: nothing will be scored")
             continue
         say(f"{part.spec}: {len(part.source)} images")
-        for item in part.bad:
-            say(f"  left out: {item}")
-        for warning in part.warnings:
-            say(f"  warning: {warning}")
+        for line in findings(part):
+            say(line)
     say(training.counts.table(training_weights(training, config.data)))
 
 

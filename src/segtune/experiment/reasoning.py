@@ -10,6 +10,7 @@ import torch
 from segtune.config import ExperimentConfig
 from segtune.core.rng import derive
 from segtune.core.rundir import RunDir
+from segtune.data.conversation import Conversation
 from segtune.data.lengths import require_fitting_texts
 from segtune.data.loader import Draw, ScoringLoader, TrainingLoader
 from segtune.data.prepare import Prepared, prepare_splits
@@ -25,7 +26,7 @@ from segtune.engine.scoring import score
 from segtune.engine.stages import Stage
 from segtune.engine.task import ReasoningTask
 from segtune.engine.trained import trained_names
-from segtune.experiment.session import Session, say
+from segtune.experiment.session import Session, findings, say
 from segtune.models.config import TrainSettings
 from segtune.models.trainable import apply_trainable, require_trainable_as_declared
 
@@ -36,6 +37,23 @@ Data = tuple[Prepared, Prepared | None]
 def read_data(config: ExperimentConfig) -> Data:
     """The data of a run, known to be readable; raises as `data.prepare.prepare` does."""
     return from_first(lambda: prepare_splits(config.data, config.run.seed))
+
+
+def require_fit(config: ExperimentConfig, data: Data, conversation: Conversation) -> None:
+    """Refuses texts that do not fit the context of the model.
+
+    Args:
+        config: What to do.
+        data: From `read_data`.
+        conversation: Of the model; only its tokenizer has to be there.
+
+    Raises:
+        DataError: The files of such texts are listed.
+    """
+    training, validation = data
+    require_fitting_texts(training.source, conversation, explain=config.data.explain > 0)
+    if validation is not None:
+        require_fitting_texts(validation.source, conversation)
 
 
 def settle(config: ExperimentConfig, run: RunDir) -> ExperimentConfig:
@@ -63,9 +81,7 @@ def open_session(config: ExperimentConfig, run: RunDir, data: Data, resumed: Che
     loaded = build(config.model, config.conversation, run.path, to_train=True)
     loaded.max_new_tokens = config.eval.max_new_tokens
     loaded.score_in(config.train.precision)
-    require_fitting_texts(training.source, loaded.conversation, explain=config.data.explain > 0)
-    if validation is not None:
-        require_fitting_texts(validation.source, loaded.conversation)
+    require_fit(config, data, loaded.conversation)
     trained = trained_names(loaded.model)
     accelerator = accelerator_for(config.train.precision)
     loaded.model.to(accelerator.device)
@@ -105,10 +121,8 @@ def _describe(config: ExperimentConfig, training: Prepared, validation: Prepared
         if part is not None:
             what = part.to_dict()
             say(f"{what['data']}: {what['images']} images, {what['queries']} queries")
-            for item in part.bad:
-                say(f"  left out: {item}")
-            for warning in part.warnings:
-                say(f"  warning: {warning}")
+            for line in findings(part):
+                say(line)
     if validation is None:
         best = config.train.best
         which = "the newest checkpoint counts as the best" if best.startswith("val_") else f"the best is that by {best}"

@@ -14,13 +14,12 @@ from typing import Any
 import torch
 from accelerate import PartialState
 
-from segtune.config import AnyConfig, DenseExperimentConfig
+from segtune.config import AnyConfig
 from segtune.core import rundir as names
 from segtune.core.config import diff, dump_yaml
 from segtune.core.environment import describe
 from segtune.core.files import remove_temporaries
 from segtune.core.rundir import RunDir, default_name
-from segtune.data.drawn import require_drawn_as_asked
 from segtune.data.unchanged import digests_of, require_unchanged
 from segtune.engine import heartbeat, processes
 from segtune.engine.checkpoint import Checkpoint, load_averages, load_training, load_weights, open_checkpoint
@@ -37,8 +36,9 @@ from segtune.engine.schedule import steps_per_epoch
 from segtune.engine.stages import Stage, plan
 from segtune.engine.state import History, Settings, TrainerState
 from segtune.engine.state_file import require_consistent, require_same_model, state_from
-from segtune.experiment import continuing, dense, reasoning
+from segtune.experiment import continuing
 from segtune.experiment.again import changed, find_run, load_run
+from segtune.experiment.beginning import kind_of, require_drawn
 from segtune.experiment.session import Session, say
 from segtune.experiment.sharing import own_share, settle_processes
 from segtune.models.pretrained import without_hub
@@ -64,8 +64,8 @@ def train(config: AnyConfig) -> RunDir:
     processes.join()
     config = settle_processes(config)
     _prepare(config)
-    kind = _kind(config)
-    from_first(lambda: _require_drawn(config))
+    kind = kind_of(config)
+    from_first(lambda: require_drawn(config))
     data = kind.read_data(config)
     name = config.run.name or default_name(config.recipe, config.run.root)
     with from_first(lambda: RunDir.create(config.run.root, name)) as run:
@@ -110,9 +110,9 @@ def resume(path: str | Path, changes: Sequence[str] = (), *, wanted: AnyConfig |
             continuing.require_allowed(run, rows, changes, digests=False)
             say(f"resuming {run.path} from the beginning: it had been stopped before its first checkpoint")
             _prepare(config)
-            from_first(lambda: _require_drawn(config))
+            from_first(lambda: require_drawn(config))
             run.write_jsonl(names.METRICS, [])
-            session = _open(config, run, _kind(config).read_data(config))
+            session = _open(config, run, kind_of(config).read_data(config))
             _take(run, config, TrainerState(processes=processes.world()), rows)
             _from_the_start(session)
             return run
@@ -171,7 +171,7 @@ def _continue(run: RunDir, checkpoint: Checkpoint, found: AnyConfig, config: Any
         return
     state.require_processes(processes.world())
     _prepare(config)
-    data = _kind(config).read_data(config)
+    data = kind_of(config).read_data(config)
     unknown.append(from_first(lambda: require_unchanged(run, data[0], data[1], digests)))
     session = _open(config, run, data, checkpoint)
     _require_own(session, state, checkpoint)
@@ -229,17 +229,6 @@ def _interrupts() -> Interrupts:
     return Interrupts(quiet=not is_first())
 
 
-def _require_drawn(config: AnyConfig) -> None:
-    """Drawn data that a run begins with are those that its configuration records."""
-    data = config.data
-    require_drawn_as_asked({"data.train": data.train, "data.val": data.val}, data.root, data.synth)
-
-
-def _kind(config: AnyConfig) -> Any:
-    """The module that composes runs of this kind."""
-    return dense if isinstance(config, DenseExperimentConfig) else reasoning
-
-
 @processes.together()
 def _prepare(config: AnyConfig) -> None:
     """What concerns the machine alone, before anything is read."""
@@ -252,7 +241,7 @@ def _prepare(config: AnyConfig) -> None:
 @processes.together()
 def _open(config: AnyConfig, run: RunDir, data: Any, resumed: Checkpoint | None = None) -> Session:
     """Builds the model, and writes down and shows what will happen before anything does."""
-    session = _kind(config).open_session(own_share(config), run, data, resumed)
+    session = kind_of(config).open_session(own_share(config), run, data, resumed)
     stages = plan(config.train, config.optim)
     for stage in stages:  # for its refusals: a stage that cannot be is told before the first one begins
         session.enter_stage(stage)

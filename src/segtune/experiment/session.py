@@ -13,6 +13,8 @@ from torch import nn
 from segtune.config import AnyConfig
 from segtune.core.log import console
 from segtune.core.rundir import RunDir
+from segtune.data.dense.prepare import PreparedDense
+from segtune.data.prepare import Prepared
 from segtune.engine.processes import is_first
 from segtune.engine.stages import Stage
 from segtune.engine.task import ScoredBatches, Task, TrainingBatches
@@ -59,6 +61,11 @@ class Session:
     def components(self) -> frozenset[str]:
         """The components of which something trains in any stage."""
         return frozenset(component_of(name) for name in self.trained)
+
+
+def findings(part: Prepared | PreparedDense) -> list[str]:
+    """What of a dataset is left out, and what of it is probably not meant: a line each, for a person."""
+    return [*(f"  left out: {item}" for item in part.bad), *(f"  warning: {warning}" for warning in part.warnings)]
 
 
 def say(text: str) -> None:

@@ -58,11 +58,26 @@ def assemble_llava(
             expected="a causal model with its layers in `model` and its head in `lm_head`, as Llama and Qwen have",
             found=type(causal).__name__,
         )  # fmt: skip
+    config, processor = _described(vision, language, vision_config, causal.config.get_text_config())
+    return _joined(config, tower, causal), processor
+
+
+def describe_llava(vision: str, language: str) -> tuple[LlavaConfig, LlavaProcessor]:
+    """The configuration and the processor of what `assemble_llava` builds, without reading weights.
+
+    Raises:
+        CheckpointError: One of them is missing, damaged or of another kind.
+    """
+    text_config = read_pretrained(AutoConfig, language).get_text_config()
+    return _described(vision, language, _vision_config(vision), text_config)
+
+
+def _described(vision: str, language: str, vision_config: Any, text_config: Any) -> tuple[LlavaConfig, LlavaProcessor]:
+    """Joins what both halves say of themselves; the language model's is changed."""
     tokenizer = read_pretrained(AutoTokenizer, language)
     tokenizer.add_tokens([IMAGE_TOKEN], special_tokens=True)
     tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token
     images = read_pretrained(CLIPImageProcessorPil, vision)
-    text_config = causal.config.get_text_config()
     text_config.tie_word_embeddings = False
     if hasattr(text_config, "quantization_config"):
         del text_config.quantization_config
@@ -75,7 +90,7 @@ def assemble_llava(
         image_processor=images, tokenizer=tokenizer, patch_size=vision_config.patch_size, image_token=IMAGE_TOKEN,
         vision_feature_select_strategy="default", num_additional_image_tokens=1, chat_template=LLAVA_15_TEMPLATE,
     )  # fmt: skip
-    return _joined(config, tower, causal), processor
+    return config, processor
 
 
 def _vision_config(path: str) -> Any:

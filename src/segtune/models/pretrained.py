@@ -58,12 +58,7 @@ def load_pretrained(
         CheckpointError: Something is missing, unexpected or of another shape; the names are given.
     """
     # Without a config.json transformers would build its default, a 7B in the case of LLaVA; so the config comes first.
-    own = config or read_pretrained(AutoConfig, path)
-    if config is None and not isinstance(own, cls.config_class):
-        raise CheckpointError(
-            f"this is no checkpoint for {cls.__name__}", where=path,
-            expected=f"model type {cls.config_class.model_type}", found=f"model type {own.model_type}",
-        )  # fmt: skip
+    own = config or read_config(cls, path)
     # Other shapes are let through only to be refused by name below.
     model, info = read_pretrained(
         cls,
@@ -87,6 +82,27 @@ def load_pretrained(
             fix="check that the name is the one you meant; nothing was loaded",
         )  # fmt: skip
     return model
+
+
+def read_config(cls: Any, path: str) -> Any:
+    """The configuration of a checkpoint for a class of models.
+
+    Args:
+        cls: A transformers model class.
+        path: Hub id or directory.
+
+    Raises:
+        CheckpointError: It cannot be read, or is that of another class.
+    """
+    own = read_pretrained(AutoConfig, path)
+    if not isinstance(own, cls.config_class):
+        raise CheckpointError(
+            f"this is no checkpoint for {cls.__name__}",
+            where=path,
+            expected=f"model type {cls.config_class.model_type}",
+            found=f"model type {own.model_type}",
+        )
+    return own
 
 
 @contextmanager

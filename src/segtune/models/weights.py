@@ -18,7 +18,7 @@ from transformers import AutoProcessor, LlavaForConditionalGeneration, SamImageP
 
 from segtune.core.errors import CheckpointError
 from segtune.core.files import read_json
-from segtune.core.input_spec import SEG_TOKEN, ConversationConfig, InputSpec, PixelSpec
+from segtune.core.input_spec import SEG_TOKEN, ConversationConfig, InputSpec, PixelSpec, TextSpec
 from segtune.models.adapters import add_adapters, add_mask_adapters
 from segtune.models.assembled import assemble_llava
 from segtune.models.bridge import Connector, QueryTokens, SegProjection
@@ -170,9 +170,7 @@ def ensure_seg_token(llava: LlavaForConditionalGeneration, tokenizer: Any) -> in
     Returns:
         The id of `<SEG>`.
     """
-    known = SEG_TOKEN in tokenizer.get_vocab()
-    if not known:
-        tokenizer.add_tokens([SEG_TOKEN], special_tokens=True)
+    known = add_seg_token(tokenizer)
     seg_id = int(tokenizer.convert_tokens_to_ids(SEG_TOKEN))
     there = llava.get_input_embeddings().weight.shape[0]
     grows = seg_id >= there
@@ -184,6 +182,30 @@ def ensure_seg_token(llava: LlavaForConditionalGeneration, tokenizer: Any) -> in
             for rows in (llava.get_input_embeddings().weight, llava.lm_head.weight):
                 rows[new] = rows[: new.start].float().mean(dim=0).to(rows.dtype)
     return seg_id
+
+
+def add_seg_token(tokenizer: Any) -> bool:
+    """Gives a tokenizer a `<SEG>` token where it has none; says whether it had one."""
+    known = SEG_TOKEN in tokenizer.get_vocab()
+    if not known:
+        tokenizer.add_tokens([SEG_TOKEN], special_tokens=True)
+    return known
+
+
+def text_spec(config: Any, tokenizer: Any, conversation: ConversationConfig) -> TextSpec:
+    """How queries become token ids.
+
+    Args:
+        config: `LlavaConfig`.
+        tokenizer: Of the LLaVA.
+        conversation: The wording.
+    """
+    vision = config.vision_config
+    patches = (vision.image_size // vision.patch_size) ** 2
+    extra = 0 if config.vision_feature_select_strategy == "default" else 1
+    token = tokenizer.convert_ids_to_tokens(config.image_token_id)
+    positions = getattr(config.text_config, "max_position_embeddings", None)
+    return TextSpec(patches + extra, token, conversation, positions)
 
 
 def input_spec(
@@ -209,10 +231,8 @@ def input_spec(
             resample=int(sam_processor.resample),
             placement="corner",
         )
-    token = processor.tokenizer.convert_ids_to_tokens(llava.config.image_token_id)
-    extra = 0 if llava.config.vision_feature_select_strategy == "default" else 1
-    positions = getattr(llava.config.text_config, "max_position_embeddings", None)
-    return InputSpec(vlm, mask, adapter.grid**2 + extra, token, conversation, positions)
+    text = text_spec(llava.config, processor.tokenizer, conversation)
+    return InputSpec(vlm, mask, text.num_image_tokens, text.image_token, conversation, text.max_positions)
 
 
 def assemble(parts: Parts, config: ModelConfig) -> ReasoningSegmenter:

@@ -92,6 +92,11 @@ def nearly_one(names: Iterable[str], what: str = "classes") -> list[str]:
     return told
 
 
+def file_of_classes(directory: Path, split: str) -> Path | None:
+    """The `classes.json` of a split, or else that of the dataset; None where neither is there."""
+    return next((path for path in (directory / split / FILE, directory / FILE) if os.path.lexists(path)), None)
+
+
 def find_classes(directory: Path, split: str, roots: Roots) -> Classes:
     """Reads the `classes.json` of a split, or else that of the dataset.
 
@@ -103,17 +108,15 @@ def find_classes(directory: Path, split: str, roots: Roots) -> Classes:
     Raises:
         DataError: If there is none, it leads out of the root, or it is not as expected.
     """
-    places = [directory / split / FILE, directory / FILE]
-    for path in places:
-        if os.path.lexists(path):
-            require_below(path, roots)
-            return read_classes(path)
+    if (path := file_of_classes(directory, split)) is not None:
+        require_below(path, roots)
+        return read_classes(path)
     raise DataError(
         "the dataset does not say what its classes are",
         where=str(directory),
         expected=f"a file {FILE}: {_EXAMPLE}",
         found="no such file",
-        fix=f"write {places[-1]}: the names in the order of their values in the masks",
+        fix=f"write {directory / FILE}: the names in the order of their values in the masks",
     )
 
 

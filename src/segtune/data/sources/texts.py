@@ -148,11 +148,15 @@ def _by_text(classes: Classes) -> dict[str, int]:
     return labels
 
 
+def silent_classes(classes: Classes) -> list[str]:
+    """The classes, but for the background, that no text and no word means."""
+    names = classes.names[1:] if has_background(classes.names) else classes.names
+    return [name for name in names if not classes.texts.get(name) and not classes.words.get(name)]
+
+
 def _require_said(classes: Classes, where: str) -> None:
     """Every class but the background needs a text or a word."""
-    names = classes.names[1:] if has_background(classes.names) else classes.names
-    silent = [name for name in names if not classes.texts.get(name) and not classes.words.get(name)]
-    if silent:
+    if silent := silent_classes(classes):
         raise ConfigError(
             "nothing says which texts mean these classes",
             where=where,
