@@ -5,7 +5,7 @@ itself may pass, and with a manifest that was written anew, as somebody does who
 value is still refused where anybody can know that it is wrong. What nobody can know, and is read as the file says:
 
 - a weight, a moment or an average that is another finite number (a second moment: that is not negative);
-- of the state: values of metrics (`best`, the sums of the epoch) that contradict nothing else;
+- of the state: values of metrics (the sums of the epoch) that contradict nothing else;
 - of a model for questions: its wording, the length of its answers, its precision, and settings that build the same.
 """
 
@@ -200,6 +200,12 @@ def _rewritten(rng: random.Random, files: Mapping[str, bytes]) -> Iterator[tuple
         for by in (1, -5, 10**6):
             moved = edited("", lambda v, k=key, n=by: v.update({k: v[k] + n}))
             yield state, Mutation(f"{key} moved by {by}", moved.apply, wrong=True)
+    for values in (
+        {"best": 0.999}, {"best": -7.5}, {"best": None}, {"skipped": 10**9}, {"skipped": 2}, {"reductions": 1},
+        {"plateau": {"best": 0.5, "waited": 0}}, {"stopping": {"best": None, "waited": 1}},
+        {"stage_best": {"best": 0.5, "waited": 0}}, {"best_forced": 0.5}, {"processes": 2},
+    ):  # fmt: skip
+        yield state, Mutation(f"{values}", edited("", lambda v, new=values: v.update(new)).apply, wrong=True)
     for name in (TRAINED, OPTIMIZER, AVERAGES):
         yield from ((str(LAST / name), mutation) for mutation in _tensor_mutations(rng, files[str(LAST / name)]))
     optimizer = str(LAST / OPTIMIZER)
@@ -280,7 +286,7 @@ def _of_run(name: str, mutations: Any, *, reseal: bool) -> Layout:
 def _named(file: str) -> tuple[str, ...]:
     """What a refusal names: the file, or the other side of a contradiction, which may as well be the wrong one."""
     name = Path(file).name
-    others = {ABOUT: ("config.yaml", TRAINED, ADAPTER, ADAPTER_CONFIG), STATE: (ABOUT, "processes:")}
+    others = {ABOUT: (TRAINED, ADAPTER, ADAPTER_CONFIG), STATE: (ABOUT,)}
     return (name, *others.get(name, ()))
 
 

@@ -17,10 +17,12 @@ from segtune.core.errors import CheckpointError, ConfigError, DataError
 from segtune.core.files import read_json, read_jsonl, write_json
 from segtune.core.rundir import RunDir
 from segtune.engine.checkpoint import open_checkpoint
+from segtune.engine.checkpoint_files import entry
 from segtune.engine.state import TrainerState
 from segtune.experiment import continuing
 from segtune.experiment import run as course
 from segtune.experiment.again import find_run, settled_as
+from segtune.models.pretrained import may_fetch
 
 EPOCHS = 2
 STEPS = 2  # of an epoch
@@ -64,7 +66,7 @@ def stopped(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(autouse=True)
 def _place(stopped: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """In a copy of that folder, without reports."""
-    shutil.copytree(stopped, tmp_path, dirs_exist_ok=True)
+    shutil.copytree(stopped, tmp_path, symlinks=True, dirs_exist_ok=True)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("ACCELERATE_USE_CPU", "true")
     monkeypatch.setattr(course, "write_report", lambda path: None)
@@ -130,6 +132,95 @@ def test_settings_in_a_checkpoint_that_are_none_are_refused(told: object) -> Non
         continuing.require_settings(run, found, {"config": told})
     with pytest.raises(CheckpointError, match="not the digests"):
         continuing.digests_told({"data": told if isinstance(told, int | list) else {"train": 3}})
+
+
+# --- a changed checkpoint
+
+
+def _rewritten(directory: Path, file: str, **changes: object) -> None:
+    """A file of a checkpoint with other values, and a manifest that was written anew."""
+    write_json(directory / file, {**read_json(directory / file), **changes})
+    manifest = read_json(directory / "manifest.json")
+    write_json(directory / "manifest.json", {"files": {**manifest["files"], file: entry(directory / file)}})
+
+
+def _checkpoints(file: str) -> list[Path]:
+    """The directories of checkpoints that have such a file, the newest first."""
+    found = [path for path in Path("runs/a/checkpoints").glob("step-*") if (path / file).is_file()]
+    return sorted(found, key=lambda path: int(path.name.split("-")[1]), reverse=True)
+
+
+def _other_settings(directory: Path) -> dict:
+    settings = read_json(directory / "checkpoint.json")["config"]
+    return {**settings, "train": {**settings["train"], "batch_size": 4}}
+
+
+def test_settings_changed_in_one_checkpoint_are_the_fault_of_the_checkpoint() -> None:
+    newest, *others = _checkpoints("checkpoint.json")
+    assert others
+    _rewritten(newest, "checkpoint.json", config=_other_settings(newest))
+    with pytest.raises(CheckpointError, match="contradict each other") as caught:
+        experiment.resume("runs/a")
+    assert caught.value.exit_code == 3
+    assert caught.value.where.endswith(f"{newest.name}/checkpoint.json")
+    assert any(f"{other.name}/checkpoint.json" in caught.value.expected for other in others)
+    assert "train.batch_size: 2 -> 4" in caught.value.found
+    for other in others:  # nobody knows which is right: both files are named
+        _rewritten(other, "checkpoint.json", config=_other_settings(other))
+    with pytest.raises(ConfigError, match="no longer those") as refused:
+        experiment.resume("runs/a")
+    assert "config.yaml" in refused.value.where
+    assert f"{newest.name}/checkpoint.json" in refused.value.expected
+
+
+def test_settings_that_a_resume_has_changed_are_no_contradiction() -> None:
+    experiment.resume("runs/a", ["train.epochs=3", "train.save_total_limit=9"])
+    epochs = {
+        read_json(path / "checkpoint.json")["config"]["train"]["epochs"] for path in _checkpoints("manifest.json")
+    }
+    assert epochs == {2, 3}
+    _edited("optim.lr", 0.1)
+    with pytest.raises(ConfigError, match="no longer those"):
+        experiment.resume("runs/a")
+
+
+def test_a_changed_number_of_processes_is_the_fault_of_the_checkpoint() -> None:
+    newest, *others = _checkpoints("trainer_state.json")
+    assert others
+    _rewritten(newest, "trainer_state.json", processes=2)
+    with pytest.raises(CheckpointError, match="contradict each other") as caught:
+        experiment.resume("runs/a")
+    assert caught.value.exit_code == 3
+    assert caught.value.where.endswith(f"{newest.name}/trainer_state.json")
+    assert f"{others[0].name}/trainer_state.json" in caught.value.expected
+    assert "processes: 1 -> 2" in caught.value.found
+    for other in others:
+        _rewritten(other, "trainer_state.json", processes=2)
+    with pytest.raises(ConfigError, match="as many processes") as refused:
+        experiment.resume("runs/a")
+    assert f"{newest.name}/trainer_state.json" in refused.value.expected
+
+
+@pytest.mark.parametrize("changes", [{"best": 0.999}, {"best": -7.5}, {"skipped": 10**9}, {"reductions": 60}])
+def test_a_state_that_the_run_never_had_is_refused(changes: dict[str, object]) -> None:
+    _rewritten(_checkpoints("trainer_state.json")[0], "trainer_state.json", **changes)
+    before = Path("runs/a/metrics.jsonl").read_text()
+    with pytest.raises(CheckpointError, match=next(iter(changes))) as caught:
+        experiment.resume("runs/a")
+    assert "trainer_state.json" in caught.value.where
+    assert Path("runs/a/metrics.jsonl").read_text() == before
+
+
+def test_best_is_not_made_to_mean_other_weights() -> None:
+    newest = _checkpoints("trainer_state.json")[0]
+    (best,) = [path for path in _checkpoints("manifest.json") if path.name.endswith("-weights")]
+    other = Path(shutil.copytree(best, best.with_name("step-00000001-weights")))
+    _rewritten(other, "checkpoint.json", metrics={"val_mIoU": 0.01}, step=1)
+    _rewritten(newest, "checkpoint.json", names={"best": other.name})
+    with pytest.raises(CheckpointError, match=r"names\.best is step-00000001-weights") as caught:
+        experiment.resume("runs/a")
+    assert caught.value.where.endswith(f"{newest.name}/checkpoint.json")
+    assert Path("runs/a/checkpoints/best").resolve().name == best.name
 
 
 # --- changes on the command line
@@ -273,6 +364,30 @@ def test_the_same_command_begins_goes_on_and_is_done(capsys: pytest.CaptureFixtu
     assert main(command) == 0
     assert "a new one begins" in capsys.readouterr().out
     assert Path("runs/a/README.md").is_file()
+
+
+@pytest.mark.parametrize("begun", [False, True], ids=["no-checkpoint-yet", "checkpoint"])
+def test_the_same_command_may_fetch_the_base_that_its_recipe_names(
+    begun: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run that was killed during the first download has a configuration and no checkpoint."""
+    asked: list[bool] = []
+
+    def opened(*_: object) -> None:
+        asked.append(may_fetch())
+        raise KeyboardInterrupt
+
+    if not begun:
+        shutil.rmtree("runs/a/checkpoints")
+    monkeypatch.setattr(course, "_open", opened)
+    with pytest.raises(KeyboardInterrupt):
+        experiment.resume_or_train(config("a"))
+    with pytest.raises(KeyboardInterrupt):  # a run directory alone names what anybody may have written
+        experiment.resume("runs/a")
+    assert asked == [True, False]
+    with pytest.raises(ConfigError, match=r"model\.encoder: segtune/tiny-cnn -> some/body"):
+        experiment.resume_or_train(config("a", "model.encoder=some/body"), ["model.encoder=some/body"])
+    assert asked == [True, False]
 
 
 def test_without_a_name_the_newest_unfinished_run_with_these_settings_goes_on() -> None:

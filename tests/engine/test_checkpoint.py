@@ -88,6 +88,31 @@ def place(tmp_path, trained) -> Path:
     return path
 
 
+def test_a_base_that_is_configured_otherwise_is_refused_by_part(tmp_path):
+    base = Path(shutil.copytree(tiny_base(), tmp_path / "base"))
+    loaded = build(tiny_config(base=str(base)), None)
+    about = {**loaded.about(), "epoch": 1, "step": 7}
+    save_checkpoint(tmp_path / "run/checkpoints/best", loaded.model, about)
+    old = {key: value for key, value in about.items() if key != "described"}
+    save_checkpoint(tmp_path / "old/checkpoints/best", loaded.model, old)
+    assert load(str(tmp_path / "run")).fingerprint == loaded.fingerprint
+    for file, change, part in (
+        ("vlm/config.json", {"vision_feature_layer": -1}, "vlm/config.json"),
+        ("mask_model/preprocessor_config.json", {"image_mean": [0.1, 0.2, 0.3]}, "how it wants images"),
+        ("vlm/tokenizer.json", {"normalizer": {"type": "Lowercase"}}, "tokenizer"),
+    ):
+        whole = (base / file).read_text()
+        (base / file).write_text(json.dumps({**json.loads(whole), **change}))
+        with pytest.raises(CheckpointError, match="no longer the one that this checkpoint was trained on") as caught:
+            load(str(tmp_path / "run"))
+        assert caught.value.exit_code == 3
+        assert part in caught.value.found
+        assert ";" not in caught.value.found, "one part changed"
+        assert "run/checkpoints/best/checkpoint.json" in caught.value.where
+        assert load(str(tmp_path / "old")).fingerprint == loaded.fingerprint, "from before: nothing to compare"
+        (base / file).write_text(whole)
+
+
 @pytest.mark.parametrize("train", [TrainSettings(), ROWS_AND_ENCODER, WHOLE], ids=["lora", "rows", "whole"])
 @pytest.mark.parametrize("mask_features", ["encoder", "shared"])
 def test_what_trained_comes_back_bit_for_bit(tmp_path, train, mask_features):

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import itertools
 import json
+from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
 
 from segtune.core.errors import CheckpointError
+from segtune.engine.checkpoint import Checkpoint
 from segtune.engine.config import DenseTrainConfig, OptimConfig
 from segtune.engine.dense_tracker import DenseTracker
 from segtune.engine.stages import plan
-from segtune.engine.state import TrainerState
+from segtune.engine.state import History, TrainerState
 from segtune.engine.state_file import require_consistent, require_same_model, state_from
+from segtune.engine.state_recorded import require_recorded
 
 WINDOWS = 4
 TRAIN = DenseTrainConfig(epochs=3, stages=({"epochs": 1}, {"epochs": 2}))
@@ -79,10 +83,13 @@ WRONG: dict[str, Any] = {
     "stage_epoch": [1, 2, -1, "0"],
     "stage_step": [3, 1, -2, 2.0],
     "skipped_in_row": [-1, 7, None],
+    "skipped": [-1, 3, 1_000_000_000, None],
     "tracker": [None, [], "none", {}, 7],
-    "reductions": [-1, None],
+    "reductions": [-1, None, 1, 60],
+    "stopping": [{"best": 0.5, "waited": 0}, {"best": None, "waited": 1}],
+    "stage_best": [{"best": 0.5, "waited": 1}, {"best": None, "waited": 2}],
     "plateau": [None, {}, {"best": 1.0}, {"best": "x", "waited": 0}, {"best": None, "waited": -1},
-                {"best": None, "waited": 9}, {"best": None, "waited": 0, "more": 1}],
+                {"best": None, "waited": 9}, {"best": 0.5, "waited": 0}, {"best": None, "waited": 0, "more": 1}],
     "scaler": [{}, {"scale": 65536.0}, 7, {"scale": 0.0, "growth_factor": 2.0, "backoff_factor": 0.5,
                "growth_interval": 2000, "_growth_tracker": 0}],
     "processes": [0, -1, "1", None],
@@ -98,7 +105,7 @@ def test_a_value_that_cannot_be_is_refused(key: str, value: object) -> None:
     assert caught.value.where == "trainer_state.json"
 
 
-@pytest.mark.parametrize("key", [key for key in WRONG if key in _values() and not key.startswith("stage")])
+@pytest.mark.parametrize("key", [key for key in WRONG if key in _values() and not key.startswith(("stage", "skipped"))])
 def test_a_missing_key_is_refused(key: str) -> None:
     values = _values()
     del values[key]
@@ -112,6 +119,55 @@ def test_a_run_with_a_loss_scale_needs_one() -> None:
     assert _require({**_values(), "scaler": scaler}, scaled=True).scaler == scaler
     with pytest.raises(CheckpointError, match="scaler is missing"):
         _require(_values(), scaled=True)
+
+
+PLATEAU = OptimConfig(schedule="plateau", plateau_patience=2)
+STOPPING = DenseTrainConfig(epochs=9, early_stopping={"patience": 3})
+
+
+def _watched(**changes: Any) -> TrainerState:
+    """After five epochs of one stage, with a plateau and early stopping."""
+    values = {"epoch": 5, "step": 5 * WINDOWS, "stage_epoch": 5, "stage_step": 5 * WINDOWS, "best": 0.5}
+    state = state_from(
+        json.loads(json.dumps(dataclasses.asdict(TrainerState(best_epoch=1, **values)))) | changes, "s.json"
+    )
+    task: Any = _Task()
+    require_consistent(state, STOPPING, plan(STOPPING, PLATEAU), WINDOWS, False, task, "s.json")
+    return state
+
+
+def test_what_is_configured_may_have_counted_as_often_as_it_can() -> None:
+    stop = {"best": 0.5, "waited": 5}
+    assert _watched(reductions=2, plateau={"best": 0.5, "waited": 1}, stopping=stop).reductions == 2
+    for wrong in ({"reductions": 3}, {"stopping": {"best": 0.5, "waited": 6}}, {"stage_best": {**stop, "waited": 1}}):
+        with pytest.raises(CheckpointError, match=next(iter(wrong))):
+            _watched(**wrong)
+
+
+def test_all_that_a_trainer_counts_is_taken() -> None:
+    """Every sequence of six values, an undefined one among them, with a plateau, early stopping and stages."""
+    task: Any = _Task()
+    for stages in ((), ({"epochs": 2}, {"epochs": 7})):
+        train = STOPPING.model_copy(update={"stages": DenseTrainConfig(epochs=9, stages=stages).stages})
+        planned = plan(train, PLATEAU)
+        for values in itertools.product((0.1, 0.2, None), repeat=6):
+            state, history = TrainerState(), History()
+            for value in values:
+                if state.is_over(train):
+                    break
+                row = {"epoch": state.epoch + 1, "val_mIoU": value, "stage": state.stage + 1}
+                state.epoch, state.step = state.epoch + 1, state.step + WINDOWS
+                state.stage_epoch, state.stage_step = state.stage_epoch + 1, state.stage_step + WINDOWS
+                state.takes_as_best(row, train, validated=True)
+                if stages:
+                    state.takes_as_best_of_stage(row, train)
+                state.tell(row, planned[state.stage].optim, train)
+                if state.stage_is_over(planned[state.stage].epochs, train):
+                    state.next_stage()
+                history.val.append(row)
+                again = state_from(json.loads(json.dumps(dataclasses.asdict(state))), "s.json")
+                require_consistent(again, train, planned, WINDOWS, False, task, "s.json")
+                require_recorded(again, train, planned, history, Checkpoint(Path("nowhere"), {}, frozenset()))
 
 
 TRACKERS = {
@@ -155,6 +211,11 @@ def test_a_checkpoint_of_another_model_is_refused() -> None:
     moved = {"base": "b", "model": {"vlm": "b", "seg_hidden": 32}, "classes": ["x", "y"], "fingerprint": "f"}
     require_same_model(moved, own, "last")
     require_same_model({"fingerprint": "f"}, own, "last")
+    described = {"described": {"vlm": "a", "tokenizer": "b"}}
+    require_same_model(moved, own | described, "last")
+    require_same_model(moved | described, own | described, "last")
+    with pytest.raises(CheckpointError, match=r"changed: its tokenizer.*"):
+        require_same_model(moved | {"described": {"vlm": "a", "tokenizer": "c"}}, own | described, "last")
     for wrong in ({"model": {"seg_hidden": 64}}, {"classes": ["y", "x"]}):
         with pytest.raises(CheckpointError, match=next(iter(wrong))):
             require_same_model({**moved, **wrong}, own, "last")

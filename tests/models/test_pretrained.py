@@ -19,8 +19,10 @@ import segtune
 from segtune.core.errors import CheckpointError
 from segtune.engine.checkpoint import save_checkpoint
 from segtune.engine.dense_loading import build_loaded, load_dense_model
-from segtune.engine.loading import load
+from segtune.engine.loading import build, load
+from segtune.models.config import ModelConfig
 from segtune.models.pretrained import may_fetch, without_hub
+from segtune.models.weights import base_directory
 
 SOURCE = Path(segtune.__file__).parent
 OURS = {"Predictor", "DensePredictor"}
@@ -152,6 +154,35 @@ def test_a_checkpoint_of_a_dense_model_neither(connections: list[Any], tmp_path:
     with pytest.raises(CheckpointError):
         load_dense_model(str(tmp_path / "checkpoint"))
     assert connections == []
+
+
+@pytest.mark.parametrize("half", ["vlm", "mask_model"])
+def test_half_a_base_under_a_relative_name_is_not_looked_for_on_the_hub(
+    half: str, connections: list[Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`mybase/vlm` has the form of a hub id."""
+    shutil.copytree(tiny_base(), tmp_path / "mybase")
+    shutil.rmtree(tmp_path / "mybase" / half)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(CheckpointError, match="this base is damaged") as caught:
+        load("mybase")
+    assert (caught.value.where, caught.value.found) == ("mybase", f"no {half}/")
+    assert base_directory("segtune/tiny").is_absolute()
+    assert connections == []
+
+
+@pytest.mark.parametrize("name", ["mybase/vlm", "mine"])
+@pytest.mark.parametrize("file", ["config.json", "model.safetensors", "tokenizer.json", "processor_config.json"])
+def test_a_damaged_directory_is_not_looked_for_on_the_hub(
+    name: str, file: str, connections: list[Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(tiny_base() / "vlm", tmp_path / name)
+    (tmp_path / name / file).unlink()
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(CheckpointError):
+        build(ModelConfig(vlm=name, mask_model=str(tiny_base() / "mask_model")), None)
+    assert connections == []
+    assert may_fetch()
 
 
 def test_a_base_on_this_machine_needs_no_hub(connections: list[Any]) -> None:

@@ -30,6 +30,7 @@ from segtune.engine.checkpoint_files import (
     ADAPTER,
     ADAPTER_CONFIG,
     AVERAGES,
+    DESCRIBED,
     FORMAT,
     MANIFEST,
     OPTIMIZER,
@@ -47,6 +48,7 @@ from segtune.engine.checkpoint_files import (
 )
 from segtune.engine.trained import adapted_part, kept_tensors, trained_state
 from segtune.models.adapters import adapter_state, load_adapter_state
+from segtune.models.described import PARTS
 
 _TRIES = 10
 """How often a reader looks again where the checkpoint that a name meant has been replaced while it was being read."""
@@ -208,7 +210,12 @@ def _opened(path: Path) -> Checkpoint:
 
 
 def load_weights(
-    checkpoint: Checkpoint, model: nn.Module, base_fingerprint: str, trained: Collection[str] | None = None
+    checkpoint: Checkpoint,
+    model: nn.Module,
+    base_fingerprint: str,
+    trained: Collection[str] | None = None,
+    *,
+    described: Mapping[str, str] | None = None,
 ) -> None:
     """Puts a checkpoint's weights into a freshly assembled model, strictly.
 
@@ -217,6 +224,7 @@ def load_weights(
         model: Assembled from the same config; changed in place.
         base_fingerprint: `models.weights.fingerprint` of that model.
         trained: Names of the parameters that train in any stage; None for those that train now.
+        described: `models.described.digests` of its base; None where it has none.
 
     Raises:
         CheckpointError: Another base, or names, shapes and types that differ; both lists are given.
@@ -234,6 +242,7 @@ def load_weights(
             found=f"fingerprint {base_fingerprint}",
             fix="the frozen weights changed since it was trained; restore them",
         )  # fmt: skip
+    require_same_description(checkpoint.about, described or {}, str(place / ABOUT))
     adapted = adapted_part(model)
     adapters = read_tensors(place / ADAPTER) if ADAPTER in checkpoint.files else {}
     if ADAPTER_CONFIG in checkpoint.files:
@@ -243,6 +252,28 @@ def load_weights(
     with torch.no_grad():
         for name, value in saved.items():
             own[name].copy_(value)
+
+
+def require_same_description(about: Mapping[str, Any], described: Mapping[str, str], where: str) -> None:
+    """Makes sure that a base is the one of a checkpoint in what decides answers beside the weights.
+
+    Args:
+        about: What the checkpoint says; one from before these digests says nothing and is taken.
+        described: `models.described.digests` of the base as it is.
+        where: The checkpoint's file, for the message.
+
+    Raises:
+        CheckpointError: A part of it is another; it is named.
+    """
+    saved = about.get(DESCRIBED) or {}
+    changed = [name for name in described if name in saved and described[name] != saved[name]]
+    if changed:
+        raise CheckpointError(
+            "the base is no longer the one that this checkpoint was trained on", where=where,
+            expected=f"the base {about.get('base')} as it was",
+            found="changed: " + "; ".join(PARTS[name] for name in changed),
+            fix="put these files of the base back as they were",
+        )  # fmt: skip
 
 
 def differences(expected: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> list[str]:

@@ -30,6 +30,10 @@ ADAPTER_CONFIG = "adapter_config.json"
 OPTIMIZER = "optimizer.safetensors"
 AVERAGES = "ema.safetensors"
 STATE = "trainer_state.json"
+
+DESCRIBED = "described"
+"""Where `checkpoint.json` tells what of its base decides answers beside the weights, as digests by part."""
+
 KNOWN = (ABOUT, TRAINED, ADAPTER, ADAPTER_CONFIG, OPTIMIZER, AVERAGES, STATE)
 """The files that are read where they are there."""
 
@@ -83,6 +87,7 @@ class About(Strict):
         data: A digest of each split that it is trained and validated on.
         base: What the model starts from, as its configuration names it.
         fingerprint: Digest of what is not in the checkpoint.
+        described: Reasoning: digests of what else of the base decides answers, from `models.described`.
         model: The model's configuration.
         conversation: Reasoning: how queries are asked.
         precision: Reasoning: `train.precision`, in which the model is scored too.
@@ -103,6 +108,7 @@ class About(Strict):
     data: dict[str, str] | None = None
     base: str | None = None
     fingerprint: str | None = None
+    described: dict[str, str] | None = None
     model: dict[str, Any] | None = None
     conversation: dict[str, Any] | None = None
     precision: Literal["fp32", "bf16", "fp16"] | None = None

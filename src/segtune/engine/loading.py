@@ -21,12 +21,13 @@ from segtune.data.conversation import Conversation
 from segtune.data.sources.synthetic.corpus import training_texts
 from segtune.data.transforms import Transform
 from segtune.engine.checkpoint import Checkpoint, load_weights
-from segtune.engine.checkpoint_files import ABOUT
+from segtune.engine.checkpoint_files import ABOUT, DESCRIBED
 from segtune.engine.checkpoint_names import find_checkpoint, read_again
 from segtune.engine.config import EvalConfig
 from segtune.engine.processes import from_first, is_first
 from segtune.models.adapters import merge_adapters
 from segtune.models.config import ModelConfig, TrainSettings
+from segtune.models.described import digests
 from segtune.models.image_size import resize_inputs
 from segtune.models.pretrained import without_hub
 from segtune.models.quantize import dequantize, quantize_loaded, require_bitsandbytes
@@ -89,6 +90,7 @@ class Loaded:
         transform: Groups to samples.
         config: What the model was assembled from.
         fingerprint: Digest of its frozen weights.
+        described: Digests of what else of its base decides answers, from `models.described`.
         max_new_tokens: Where a generated answer is cut.
         precision: `train.precision` of the run.
     """
@@ -99,6 +101,7 @@ class Loaded:
     transform: Transform
     config: ModelConfig
     fingerprint: str
+    described: dict[str, str]
     max_new_tokens: int = _USUAL_LENGTH
     precision: str = "fp32"
 
@@ -111,7 +114,7 @@ class Loaded:
         return {
             "model": self.config.model_dump(mode="json"), "base": self.config.start, "fingerprint": self.fingerprint,
             "conversation": self.conversation.wording.model_dump(mode="json"), _ANSWER_LENGTH: self.max_new_tokens,
-            _PRECISION: self.precision,
+            _PRECISION: self.precision, DESCRIBED: self.described,
         }  # fmt: skip
 
 
@@ -131,10 +134,11 @@ def build(
         ConfigError: What joins the two halves would train neither here nor has trained before.
     """
     parts = _parts(config, wording, run)
+    described = digests(parts.llava.config, parts.sam.config, parts.processor, parts.input_spec)
     model = assemble(parts, config)
     conversation = Conversation(parts.processor, parts.input_spec)
     transform = Transform(parts.input_spec, conversation)
-    loaded = Loaded(model, parts, conversation, transform, config, fingerprint(model))
+    loaded = Loaded(model, parts, conversation, transform, config, fingerprint(model), described)
     if to_train:
         _require_bridge(loaded)
     return loaded
@@ -197,7 +201,7 @@ def _load(name: str, checkpoint: Checkpoint) -> Loaded:
             "the model that this checkpoint describes cannot be built", where=str(checkpoint.path / ABOUT),
             found=str(error), fix="put its base back where it was, or use another checkpoint",
         ) from error  # fmt: skip
-    load_weights(checkpoint, loaded.model, loaded.fingerprint)
+    load_weights(checkpoint, loaded.model, loaded.fingerprint, described=loaded.described)
     loaded.max_new_tokens = checkpoint.about.get(_ANSWER_LENGTH) or _USUAL_LENGTH
     loaded.score_in(checkpoint.about.get(_PRECISION) or "fp32")  # absent in checkpoints from before
     return loaded

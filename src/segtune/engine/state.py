@@ -81,8 +81,12 @@ class TrainerState:
         self.stage, self.stage_epoch, self.stage_step = self.stage + 1, 0, 0
         self.reductions, self.plateau, self.stopping, self.stage_best = 0, Watch(), Watch(), Watch()
 
-    def require_processes(self, count: int) -> None:
+    def require_processes(self, count: int, told: str = "") -> None:
         """Makes sure that as many processes go on as there were: a step would have another batch, an epoch other steps.
+
+        Args:
+            count: How many there are.
+            told: The file that tells how many there were, for the message.
 
         Raises:
             ConfigError: There are more or fewer.
@@ -90,7 +94,8 @@ class TrainerState:
         if count != self.processes:
             raise ConfigError(
                 "a run continues with as many processes as it began with", where="--resume",
-                expected=str(self.processes), found=f"processes: {self.processes} -> {count}",
+                expected=f"{self.processes}, as {told} tells" if told else str(self.processes),
+                found=f"processes: {self.processes} -> {count}",
                 fix=f"start it with `torchrun --nproc-per-node {self.processes} -m segtune train --resume RUN`"
                 if self.processes > 1 else "start it without torchrun or accelerate",
             )  # fmt: skip

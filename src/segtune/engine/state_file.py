@@ -12,11 +12,13 @@ from pydantic import Field
 
 from segtune.core.errors import CheckpointError
 from segtune.core.files import jsonable
-from segtune.engine.checkpoint_files import ABOUT, Count, Finite, Strict, checked
+from segtune.engine.checkpoint import require_same_description
+from segtune.engine.checkpoint_files import ABOUT, DESCRIBED, Count, Finite, Strict, checked
 from segtune.engine.config import TrainConfig
 from segtune.engine.stages import Stage
 from segtune.engine.state import TrainerState
 from segtune.engine.task import Task
+from segtune.engine.watch import Watch
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
@@ -97,6 +99,7 @@ def require_consistent(
     problems = [
         *_beyond(state, train, stages, windows),
         *_uneven(state, stages, windows),
+        *_unasked(state, train, stages),
         *_of_tracker(state, task),
         *(["scaler is missing, and train.precision=fp16 has one"] if scaled and state.scaler is None else []),
     ]
@@ -111,13 +114,13 @@ def _beyond(state: TrainerState, train: TrainConfig, stages: Sequence[Stage], wi
     """Values past the end of what they count."""
     highest = {
         "epoch": train.epochs, "stage": len(stages), "window": windows, "best_epoch": state.epoch,
-        "skipped_in_row": state.step, "stage_epoch": state.epoch, "stage_step": state.step,
+        "skipped_in_row": state.step, "skipped": state.window, "stage_epoch": state.epoch, "stage_step": state.step,
     }  # fmt: skip
     problems = [f"{name} is {getattr(state, name)}, of {most}" for name, most in highest.items()
                 if getattr(state, name) > most]  # fmt: skip
     for name in ("plateau", "stopping", "stage_best"):
-        if getattr(state, name).waited > state.epoch:
-            problems.append(f"{name}.waited is {getattr(state, name).waited} after {state.epoch} epochs")
+        if getattr(state, name).waited > state.stage_epoch:
+            problems.append(f"{name}.waited is {getattr(state, name).waited} after {state.stage_epoch} epochs")
     if state.stage < len(stages) and state.stage_epoch > stages[state.stage].epochs:
         problems.append(f"stage_epoch is {state.stage_epoch}, of {stages[state.stage].epochs}")
     return problems
@@ -138,6 +141,22 @@ def _uneven(state: TrainerState, stages: Sequence[Stage], windows: int) -> list[
         problems.append(f"best is {state.best}, of no epoch")
     if state.stage >= len(stages) and state.window:
         problems.append(f"window is {state.window} after the last stage")
+    return problems
+
+
+def _unasked(state: TrainerState, train: TrainConfig, stages: Sequence[Stage]) -> list[str]:
+    """What something has counted that the current stage does not have, or more often than it could."""
+    optim = stages[state.stage].optim if state.stage < len(stages) else None  # after the last one all begins anew
+    falls = optim is not None and optim.schedule == "plateau"
+    has = {
+        "plateau": falls, "stopping": optim is not None and train.early_stopping is not None,
+        "stage_best": optim is not None and bool(train.stages),
+    }  # fmt: skip
+    problems = [f"{name} is {getattr(state, name)}, and there is none"
+                for name, there in has.items() if not there and getattr(state, name) != Watch()]  # fmt: skip
+    most = state.stage_epoch // optim.plateau_patience if optim is not None and falls else 0
+    if state.reductions > most:
+        problems.append(f"reductions is {state.reductions}, of {most} at most")
     return problems
 
 
@@ -180,8 +199,9 @@ def require_same_model(about: Mapping[str, Any], own: Mapping[str, Any], where: 
         where: The checkpoint, for the message.
 
     Raises:
-        CheckpointError: They differ; the keys are named.
+        CheckpointError: They differ; the keys, or the parts of the base, are named.
     """
+    require_same_description(about, own.get(DESCRIBED) or {}, f"{where}/{ABOUT}")
     wrong = []
     for key, value in jsonable(own).items():
         saved = about.get(key)

@@ -11,9 +11,11 @@ import platform
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
+from pathlib import Path
 from typing import Any
 
 from segtune.config import AnyConfig, validate_run
+from segtune.core import pointers
 from segtune.core import rundir as names
 from segtune.core.config import diff
 from segtune.core.environment import describe
@@ -24,6 +26,7 @@ from segtune.engine.config import DenseTrainConfig, OptimConfig, TrainConfig
 from segtune.engine.schedule import Schedule
 from segtune.engine.stages import plan
 from segtune.engine.state import TrainerState
+from segtune.experiment.witnesses import require_agreement
 
 SETTINGS, DIGESTS = "config", "data"
 """Where a checkpoint tells the settings of its run, and the digest of each split."""
@@ -64,31 +67,35 @@ def shown(rows: Iterable[Row]) -> str:
     return "\n    ".join(["", *(f"{key}: {_value(was)} -> {_value(now)}" for key, was, now in rows)])
 
 
-def require_settings(run: RunDir, found: AnyConfig, told: Mapping[str, Any]) -> str:
+def require_settings(run: RunDir, found: AnyConfig, told: Mapping[str, Any], directory: Path | None = None) -> str:
     """Makes sure that `config.yaml` still says what the checkpoint was trained with.
 
     Args:
         run: The run.
         found: Its `config.yaml` as it is.
         told: What the checkpoint tells.
+        directory: The checkpoint; None for `last`.
 
     Returns:
         What could not be compared, in words, for a checkpoint from before it told its settings; else empty.
 
     Raises:
         ConfigError: It says something else; every difference is listed.
-        CheckpointError: What the checkpoint or `resumes.jsonl` tells is no configuration of a run.
+        CheckpointError: What the checkpoint or `resumes.jsonl` tells is no configuration of a run; or it says something
+            else than the checkpoint, and so does another checkpoint of the run.
     """
     if SETTINGS not in told:
         return f"the checkpoint tells no settings, so {names.CONFIG} was not compared"
-    changes = _recorded(run)
+    changes, own = _recorded(run), (directory or pointers.resolve(run.checkpoint("last"))) / ABOUT
     # the newest change is recorded before it is written: a run killed between the two has not taken it yet
-    rows, before = (diff(_began(run, told[SETTINGS], taken), found) for taken in (changes, changes[:-1]))
+    rows, before = (diff(_began(own, told[SETTINGS], taken), found) for taken in (changes, changes[:-1]))
     if not rows or not before:
         return ""
+    require_agreement(own.parent, ABOUT, lambda place, other: _between(place, other[SETTINGS], own, told, changes))
     raise ConfigError(
         "the settings are no longer those that this run was trained with",
         where=str(run.config),
+        expected=f"those that {own} tells",
         found=shown(rows),
         fix="put them back and resume again; more epochs, workers and the like are given on the command line, as in "
         f"`segtune train --resume {run.path} train.epochs=N`; with all else begin a new run: "
@@ -279,13 +286,19 @@ def _recorded(run: RunDir) -> list[dict[str, Any]]:
     return taken
 
 
-def _began(run: RunDir, told: Any, changes: Sequence[Mapping[str, Any]]) -> AnyConfig:
+def _between(place: Path, other: Any, own: Path, told: Mapping[str, Any], changes: Sequence[Mapping[str, Any]]) -> str:
+    """How the settings that two checkpoints tell differ, apart from the changes that were recorded."""
+    rows = diff(_began(place, other, changes), _began(own, told[SETTINGS], changes))
+    return shown(rows) if rows else ""
+
+
+def _began(place: Path, told: Any, changes: Sequence[Mapping[str, Any]]) -> AnyConfig:
     """The settings that a checkpoint tells, with what was changed since; a change that it knows changes nothing.
 
     Raises:
         CheckpointError: They are no configuration of a run.
     """
-    where = f"{run.checkpoint('last') / ABOUT}: {SETTINGS}"
+    where = f"{place}: {SETTINGS}"
     if not isinstance(told, Mapping):
         raise CheckpointError("not the settings of a run", where=where, expected="a mapping", found=str(told)[:80])
     settings = dict(told)

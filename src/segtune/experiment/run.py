@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Sequence
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from segtune.core.files import remove_temporaries
 from segtune.core.rundir import RunDir, default_name
 from segtune.data.unchanged import digests_of, require_unchanged
 from segtune.engine import heartbeat, processes
-from segtune.engine.checkpoint import Checkpoint, load_averages, load_training, load_weights, open_checkpoint
+from segtune.engine.checkpoint import Checkpoint, load_averages, load_training, open_checkpoint
 from segtune.engine.checkpoint_files import ABOUT, AVERAGES, OPTIMIZER, STATE
 from segtune.engine.checkpoint_store import CheckpointStore, clean_leftovers, open_newest, resumable
 from segtune.engine.ema import Ema
@@ -36,11 +37,13 @@ from segtune.engine.schedule import steps_per_epoch
 from segtune.engine.stages import Stage, plan
 from segtune.engine.state import History, Settings, TrainerState
 from segtune.engine.state_file import require_consistent, require_same_model, state_from
+from segtune.engine.state_recorded import require_recorded
 from segtune.experiment import continuing
 from segtune.experiment.again import changed, find_run, load_run
 from segtune.experiment.beginning import kind_of, require_drawn
 from segtune.experiment.session import Session, say
 from segtune.experiment.sharing import own_share, settle_processes
+from segtune.experiment.witnesses import require_processes
 from segtune.models.pretrained import without_hub
 from segtune.models.trainable import render_table, table, table_dict
 from segtune.reports.card import model_card
@@ -99,8 +102,8 @@ def resume(path: str | Path, changes: Sequence[str] = (), *, wanted: AnyConfig |
     """
     prepare_allocator()
     processes.join()
-    # what the run began with is on this machine; a run directory from elsewhere fetches nothing
-    with from_first(lambda: RunDir.open(path).lock()) as run, without_hub():
+    # a run directory may come from anybody and fetches nothing; a recipe is the person's own, and names its base
+    with from_first(lambda: RunDir.open(path).lock()) as run, without_hub() if wanted is None else nullcontext():
         found = settle_processes(load_run(run))
         config = found if wanted is None and not changes else changed(run, found, changes, wanted)
         rows = diff(found, config)
@@ -161,7 +164,7 @@ def _continue(run: RunDir, checkpoint: Checkpoint, found: AnyConfig, config: Any
     optimizer_tensors, saved = load_training(checkpoint)
     state = state_from(saved, str(checkpoint.path / STATE))
     rows, told = diff(found, config), checkpoint.about
-    unknown = [continuing.require_settings(run, found, told)]
+    unknown = [continuing.require_settings(run, found, told, checkpoint.path)]
     digests = continuing.digests_told(told)
     continuing.require_allowed(run, rows, changes, digests=bool(digests))
     before = continuing.epochs_of(told, found)
@@ -169,16 +172,15 @@ def _continue(run: RunDir, checkpoint: Checkpoint, found: AnyConfig, config: Any
     if state.is_over(config.train) and (run.path / names.CARD).is_file():
         say(f"{run.path} is complete: {state.epoch} of {config.train.epochs} epochs; nothing is left to do")
         return
-    state.require_processes(processes.world())
+    require_processes(state, processes.world(), checkpoint)
     _prepare(config)
     data = kind_of(config).read_data(config)
     unknown.append(from_first(lambda: require_unchanged(run, data[0], data[1], digests)))
     session = _open(config, run, data, checkpoint)
-    _require_own(session, state, checkpoint)
+    history = _require_own(session, state, checkpoint)
     continuing.require_same_base(str(checkpoint.path / ABOUT), told, session.fingerprint)
-    load_weights(checkpoint, session.model, session.fingerprint, session.trained)
+    session.take(checkpoint)
     from_first(lambda: CheckpointStore(run.checkpoints, config.train.save_total_limit).restore(checkpoint))
-    history = History.until(run, state.epoch)
     run.write_jsonl(names.METRICS, continuing.rows_until(run, state.step))
     for line in filter(None, unknown):
         say(f"a run from before: {line}")
@@ -213,15 +215,17 @@ def _clean(run: RunDir) -> None:
     remove_temporaries(run.path)
 
 
-def _require_own(session: Session, state: TrainerState, checkpoint: Checkpoint) -> None:
-    """Raises `CheckpointError` where a checkpoint says what cannot be of this run."""
-    train = session.config.train
+def _require_own(session: Session, state: TrainerState, checkpoint: Checkpoint) -> History:
+    """The history up to a checkpoint; raises `CheckpointError` where it says what cannot be of this run."""
+    train, history = session.config.train, History.until(session.run, state.epoch)
+    stages = plan(train, session.config.optim)
     steps = steps_per_epoch(len(session.training), train.accumulate, processes.world())
     require_same_model(checkpoint.about, session.about, str(checkpoint.path))
     require_consistent(
-        state, train, plan(train, session.config.optim), steps, session.accelerator.scaler is not None,
-        session.task, str(checkpoint.path / STATE),
-    )  # fmt: skip
+        state, train, stages, steps, session.accelerator.scaler is not None, session.task, str(checkpoint.path / STATE)
+    )
+    require_recorded(state, train, stages, history, checkpoint)
+    return history
 
 
 def _interrupts() -> Interrupts:
@@ -321,7 +325,7 @@ def _complete(session: Session) -> None:
     config, run = session.config, session.run
     processes.gather(None)  # until the first one has saved it
     checkpoint = open_checkpoint(run.checkpoint("best"))
-    load_weights(checkpoint, session.model, session.fingerprint, session.trained)
+    session.take(checkpoint)
     if config.eval.final and session.validation is not None:
         session.score(run.path, config.eval.overlays)
     if not is_first():

@@ -15,6 +15,8 @@ from segtune.core.log import console
 from segtune.core.rundir import RunDir
 from segtune.data.dense.prepare import PreparedDense
 from segtune.data.prepare import Prepared
+from segtune.engine.checkpoint import Checkpoint, load_weights
+from segtune.engine.checkpoint_files import DESCRIBED
 from segtune.engine.processes import is_first
 from segtune.engine.stages import Stage
 from segtune.engine.task import ScoredBatches, Task, TrainingBatches
@@ -61,6 +63,11 @@ class Session:
     def components(self) -> frozenset[str]:
         """The components of which something trains in any stage."""
         return frozenset(component_of(name) for name in self.trained)
+
+    def take(self, checkpoint: Checkpoint) -> None:
+        """Puts the weights of a checkpoint into the model; raises `CheckpointError` where it is of another base."""
+        described = self.about.get(DESCRIBED)
+        load_weights(checkpoint, self.model, self.fingerprint, self.trained, described=described)
 
 
 def findings(part: Prepared | PreparedDense) -> list[str]:

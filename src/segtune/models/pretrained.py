@@ -7,9 +7,10 @@ it never runs, and what a checkpoint of ours names is looked for on this machine
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
@@ -140,8 +141,11 @@ def read_pretrained(reader: Any, path: str, **options: Any) -> Any:
             `without_hub`.
     """
     refuse_code(path)
-    options |= {"trust_remote_code": False, "local_files_only": not may_fetch()}
-    found = guarded(lambda: reader.from_pretrained(path, **options), path)
+    here = Path(path).exists()  # then it is no hub id, whatever it is called and whatever is missing in it
+    options |= {"trust_remote_code": False, "local_files_only": here or not may_fetch()}
+    name = os.path.abspath(path) if here else path
+    with without_hub() if here else nullcontext():
+        found = guarded(lambda: reader.from_pretrained(name, **options), path)
     if reader is AutoConfig and _names_code(found.to_dict()):  # of a hub id: known only now; nothing has run
         raise _brings_code(path, CODE, "config.json")
     return found

@@ -6,6 +6,7 @@ Both come through `pretrained.read_pretrained`, the tiny embedded ones and the 7
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from importlib.resources import files
@@ -35,6 +36,7 @@ EMBEDDED = {"segtune/tiny": "weights"}
 KNOWS = {"segtune/tiny": "drawn scenes of coloured shapes and nothing else"}
 """What each embedded base has been trained on."""
 
+HALVES = ("vlm", "mask_model")
 ASSEMBLED = "segtune.json"
 """The file that marks a directory with `vlm/`, `mask_model/` and `segmentation.safetensors` as a base."""
 
@@ -62,10 +64,14 @@ class Parts:
 def base_directory(name: str) -> Path:
     """Finds an assembled base: an embedded one by name, or a directory.
 
+    Returns:
+        Its absolute path: below a relative one, what is missing would have the form of a hub id.
+
     Raises:
-        CheckpointError: There is none; what one holds is said.
+        CheckpointError: There is none, or a half of it is missing; what one holds is said.
     """
     path = Path(str(files("segtune.models.tiny") / EMBEDDED[name])) if name in EMBEDDED else Path(name)
+    path = Path(os.path.abspath(path))
     if not (path / ASSEMBLED).is_file():
         raise CheckpointError(
             "this is no model base",
@@ -74,6 +80,11 @@ def base_directory(name: str) -> Path:
             found="no such directory" if not path.exists() else f"no {ASSEMBLED} in it",
             fix="name a base, or give model.vlm and model.mask_model",
         )
+    if missing := [f"{half}/" for half in HALVES if not (path / half).is_dir()]:
+        raise CheckpointError(
+            "this base is damaged", where=name, expected=f"{ASSEMBLED}, vlm/ and mask_model/ in it",
+            found=f"no {' and no '.join(missing)}", fix="copy the base again",
+        )  # fmt: skip
     return path
 
 
