@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
+import resource
 import statistics
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -35,12 +35,17 @@ def _run(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=60, check=False)
 
 
+def _cpu_seconds_of_children() -> float:
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
 def test_help_is_fast_and_lists_every_command() -> None:
-    seconds = []
+    seconds = []  # of CPU time: what else the machine does is not the command's
     for _ in range(3):
-        start = time.perf_counter()
+        start = _cpu_seconds_of_children()
         done = _run("--help")
-        seconds.append(time.perf_counter() - start)
+        seconds.append(_cpu_seconds_of_children() - start)
         assert done.returncode == 0
         assert not done.stderr
     for command in ("train", "evaluate", "predict", "search", "report", "compare", "data", "config"):

@@ -15,7 +15,7 @@ from tests.factory import tiny_base
 from segtune import experiment
 from segtune.config import load_recipe
 from segtune.data.sources.synthetic.write import write_dataset
-from segtune.engine import loading
+from segtune.engine import base_notes
 
 WORDS = "segtune/tiny knows drawn scenes of coloured shapes and nothing else"
 
@@ -48,8 +48,8 @@ def test_the_embedded_base_is_told_to_know_no_photographs(
     assert caplog.text.count(WORDS) == 1
     caplog.clear()
     _score(str(tiny_base()), "photos@val")
-    monkeypatch.setattr(loading, "is_first", lambda: False)  # of several processes one speaks
-    assert loading.tell_what_it_knows("segtune/tiny").startswith(WORDS)
+    monkeypatch.setattr(base_notes, "is_first", lambda: False)  # of several processes one speaks
+    assert base_notes.tell_what_it_knows("segtune/tiny").startswith(WORDS)
     assert WORDS not in caplog.text
 
 

@@ -18,6 +18,7 @@ from segtune.core.files import read_json, read_jsonl
 
 TOP = {
     "protocol", "data", "split", "mode", "counts", "metrics", "by", "ci95", "baselines", "deviations", "undefined",
+    "data_sha256",
 }  # fmt: skip
 COUNTS = {"images", "queries", "empty_targets", "no_mask", "not_emitted", "skipped"}
 METRICS = {"gIoU", "cIoU", "P@0.5", "P@0.7", "P@0.9", "accuracy", "precision", "recall", "f1", "auroc"}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from tests.factory import batch_of, groups, tiny_loaded
 
 from segtune.engine.checkpoint import save_checkpoint
@@ -73,5 +74,5 @@ def test_fp16_is_scored_in_float32_on_a_cpu():
 def test_an_exported_base_has_whole_weights(tmp_path):
     loaded = tiny_loaded(dtype="bfloat16")
     export_base(loaded, tmp_path / "base")
-    sam = load(str(tmp_path / "base")).model.mask_model.sam
-    assert _dtypes(sam) == {torch.float32}
+    weights = load_file(tmp_path / "base" / "mask_model" / "model.safetensors")
+    assert {weight.dtype for weight in weights.values()} == {torch.float32}

@@ -219,3 +219,17 @@ def test_a_checkpoint_of_another_model_is_refused() -> None:
     for wrong in ({"model": {"seg_hidden": 64}}, {"classes": ["y", "x"]}):
         with pytest.raises(CheckpointError, match=next(iter(wrong))):
             require_same_model({**moved, **wrong}, own, "last")
+
+
+def test_an_encoder_described_by_another_version_of_transformers_is_the_same() -> None:
+    config = {"hidden_size": 8, "transformers_version": "5.23.0", "backbone": {"depth": 2, "_name_or_path": "here"}}
+    older = {"hidden_size": 8, "transformers_version": "5.20.0", "backbone": {"depth": 2}, "id2label": {"0": "a"}}
+    own = {"encoder": {"config": config, "mean": [0.5], "std": [0.2]}}
+    require_same_model({"encoder": {"config": older, "mean": [0.5], "std": [0.2]}}, own, "last")
+    for wrong in (
+        {"config": {**older, "hidden_size": 16}, "mean": [0.5], "std": [0.2]},
+        {"config": {**older, "backbone": {"depth": 3}}, "mean": [0.5], "std": [0.2]},
+        {"config": older, "mean": [0.4], "std": [0.2]},
+    ):
+        with pytest.raises(CheckpointError, match="encoder"):
+            require_same_model({"encoder": wrong}, own, "last")

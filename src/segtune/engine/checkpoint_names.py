@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
@@ -17,6 +18,9 @@ T = TypeVar("T")
 
 _TRIES = 10
 """How often a model is read anew because the run that trains it has replaced the checkpoint meanwhile."""
+
+_PAUSE = 0.01
+"""Seconds between two looks at the names of a run's checkpoints."""
 
 
 def find_checkpoint(name: str) -> Checkpoint | None:
@@ -38,8 +42,7 @@ def find_checkpoint(name: str) -> Checkpoint | None:
         return _opened(directory)
     checkpoints = directory / CHECKPOINTS
     if checkpoints.is_dir():
-        there = present(checkpoints)
-        wanted = which or ("best" if "best" in there else "last")
+        there, wanted = _listed(checkpoints, which)
         if wanted in there or (Path(wanted).name == wanted and (checkpoints / wanted / MANIFEST).is_file()):
             place = checkpoints / wanted
             return _opened(place if place.exists() else there[wanted])
@@ -53,6 +56,20 @@ def find_checkpoint(name: str) -> Checkpoint | None:
         found="no such file or directory" if not directory.exists() else "none of these",
         fix=nearby(directory),
     )  # fmt: skip
+
+
+def _listed(checkpoints: Path, which: str) -> tuple[dict[str, Path], str]:
+    """The checkpoints of a run, and the one that is wanted; `best`, or else `last`, where none is named.
+
+    A name that is being moved may be missing from a listing though it always exists, so a reader looks again.
+    """
+    for _ in range(_TRIES):
+        there = present(checkpoints)
+        wanted = which or ("best" if "best" in there else "last")
+        if wanted in there and (which or wanted == "best" or not (checkpoints / "best").is_symlink()):
+            break
+        time.sleep(_PAUSE)
+    return there, wanted
 
 
 def read_again(name: str, checkpoint: Checkpoint, read: Callable[[str, Checkpoint], T]) -> T:

@@ -15,7 +15,6 @@ from transformers import LlavaForConditionalGeneration, SamModel
 from segtune.core.errors import CheckpointError, ConfigError, WrongKindOfModel
 from segtune.core.files import apply_umask, write_json
 from segtune.core.input_spec import ConversationConfig
-from segtune.core.log import get_logger
 from segtune.core.paths import require_utf8_path
 from segtune.data.conversation import Conversation
 from segtune.data.sources.synthetic.corpus import training_texts
@@ -24,7 +23,7 @@ from segtune.engine.checkpoint import Checkpoint, load_weights
 from segtune.engine.checkpoint_files import ABOUT, DESCRIBED
 from segtune.engine.checkpoint_names import find_checkpoint, read_again
 from segtune.engine.config import EvalConfig
-from segtune.engine.processes import from_first, is_first
+from segtune.engine.processes import from_first
 from segtune.models.adapters import merge_adapters
 from segtune.models.config import ModelConfig, TrainSettings
 from segtune.models.described import digests
@@ -38,7 +37,6 @@ from segtune.models.weights import (
     ASSEMBLED,
     EMBEDDED,
     ESTIMATES_IOU,
-    KNOWS,
     Parts,
     assemble,
     base_directory,
@@ -49,8 +47,6 @@ from segtune.models.weights import (
     input_spec,
     load_parts,
 )
-
-_log = get_logger(__name__)
 
 FROM_NOTHING = "segtune/tiny-random"
 """The base that is not shipped but drawn: random tiny weights, written into the run."""
@@ -218,25 +214,6 @@ def _require_bridge(loaded: Loaded) -> None:
                 expected="full, because what it starts from has none that fits", found="frozen",
                 fix=f"set model.train.{part}=full",
             )  # fmt: skip
-
-
-def tell_what_it_knows(name: str) -> str:
-    """Warns of a base that knows less than it may be asked; of several processes the first one does.
-
-    For whoever asks a model about pictures that are not drawn. Training from such a base is its use, and is silent.
-
-    Args:
-        name: The model, as for `load`.
-
-    Returns:
-        What it knows, in words for its answers; empty where there is nothing to tell.
-    """
-    if name not in KNOWS:
-        return ""
-    note = f"{name} knows {KNOWS[name]}: what it says about a photograph means nothing"
-    if is_first():
-        _log.warning("%s; a run of your own knows what it was trained on", note)
-    return note
 
 
 def usual_device() -> torch.device:

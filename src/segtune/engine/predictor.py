@@ -22,8 +22,9 @@ from segtune.data.digests import of_pixels
 from segtune.data.given import Given, as_image
 from segtune.data.transforms import Transform
 from segtune.engine.answer_files import PICTURE, answer_stem, part_path
+from segtune.engine.base_notes import tell_what_it_knows
 from segtune.engine.inference import answer_batch
-from segtune.engine.loading import load, tell_what_it_knows, usual_device
+from segtune.engine.loading import load, usual_device
 from segtune.engine.run_images import images_of
 from segtune.models.reasoning import ReasoningSegmenter
 from segtune.ops.masks import coco_annotation

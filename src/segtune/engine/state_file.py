@@ -19,6 +19,7 @@ from segtune.engine.stages import Stage
 from segtune.engine.state import TrainerState
 from segtune.engine.task import Task
 from segtune.engine.watch import Watch
+from segtune.models.described import same_settings
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
@@ -211,7 +212,7 @@ def require_same_model(about: Mapping[str, Any], own: Mapping[str, Any], where: 
             wrong += [
                 f"model.{name}" for name in value.keys() & saved.keys() - set(_PATHS) if value[name] != saved[name]
             ]
-        elif value != saved:
+        elif value != saved and not (key == "encoder" and same_settings(value, saved)):
             wrong.append(key)
     if wrong:
         raise CheckpointError(

@@ -18,6 +18,7 @@ from segtune.data.lengths import require_fitting_texts
 from segtune.data.prepare import Prepared, prepare
 from segtune.data.spec import DataSpec
 from segtune.engine import processes
+from segtune.engine.base_notes import tell_what_it_knows
 from segtune.engine.checkpoint_names import find_checkpoint
 from segtune.engine.config import EvalConfig
 from segtune.engine.dense_config import DenseEvalConfig
@@ -25,7 +26,7 @@ from segtune.engine.dense_loading import is_dense, load_dense_model
 from segtune.engine.dense_scoring import score_dense
 from segtune.engine.evaluator import score_baselines
 from segtune.engine.inference import MODES, Mode
-from segtune.engine.loading import load, tell_what_it_knows, usual_device
+from segtune.engine.loading import load, usual_device
 from segtune.engine.processes import from_first, is_first
 from segtune.engine.run_images import images_of, trained_on_told
 from segtune.engine.scoring import place_of_scores, require_present, score

@@ -54,6 +54,17 @@ def digests(vlm: PreTrainedConfig, mask_model: PreTrainedConfig, processor: Any,
     return {name: _digest(value) for name, value in found.items()}
 
 
+def same_settings(one: Any, other: Any) -> bool:
+    """Whether two configurations, as plain data, agree in all that both say and that decides numbers.
+
+    Another version of transformers writes its own number into them, and settings that an older one does not know.
+    """
+    if not isinstance(one, dict) or not isinstance(other, dict):
+        return bool(one == other)
+    said = (one.keys() & other.keys()) - _NOTES
+    return all(same_settings(one[key], other[key]) for key in said if not str(key).startswith("_"))
+
+
 def _digest(value: Any) -> str:
     text = json.dumps(value, sort_keys=True, default=str)
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
