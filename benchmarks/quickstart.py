@@ -40,7 +40,7 @@ from segtune.engine.loading import load
 
 RESULTS = Path(__file__).parent / "results" / "quickstart.json"
 
-FLOORS = {"gIoU": 0.63, "negation": 0.35}
+FLOORS = {"gIoU": 0.65, "negation": 0.45}
 """What the README promises of a run, on validation: 0.05 below the lowest row."""
 
 SETTINGS = (
