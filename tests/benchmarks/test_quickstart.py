@@ -82,6 +82,7 @@ def test_the_settings_of_a_row_tell_versions_of_the_recipe_apart(bench: ModuleTy
     assert bench.settings_of(load_recipe("quickstart", ["train.epochs=1"])) != ours
 
 
+@pytest.mark.slow
 def test_a_run_of_the_command_becomes_a_row(
     bench: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -46,6 +46,7 @@ def stopped(workplace: Path, when: Path, *numbers: signal.Signals) -> Done:
     return finish(process)
 
 
+@pytest.mark.slow
 def test_a_search_that_is_stopped_and_killed_ends_with_each_point_once(workplace: Path, study: Path) -> None:
     first, second = (study / "trials" / f"trial-{number:04}" for number in range(2))
     done = stopped(workplace, first / "metrics.jsonl", signal.SIGINT)
