@@ -191,7 +191,7 @@ def open_checkpoint(path: Path) -> Checkpoint:
         directory = pointers.resolve(path)
         try:
             return _opened(directory)
-        except Damaged:
+        except CheckpointError:  # also a file that was there a moment ago
             if pointers.resolve(path) == directory:
                 raise
     return _opened(pointers.resolve(path))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -45,7 +46,7 @@ def find_checkpoint(name: str) -> Checkpoint | None:
         there, wanted = _listed(checkpoints, which)
         if wanted in there or (Path(wanted).name == wanted and (checkpoints / wanted / MANIFEST).is_file()):
             place = checkpoints / wanted
-            return _opened(place if place.exists() else there[wanted])
+            return _opened(place if os.path.lexists(place) else there[wanted])
         raise CheckpointError(
             f"this run has no checkpoint {wanted!r}", where=name, expected=", ".join(there) or "any checkpoint",
             found="none" if not there else wanted, fix="train it further, or name one that is there",
