@@ -1,6 +1,6 @@
 """The errors a person may meet, each with its exit code.
 
-Every message says what was expected, what was found, where, and how to mend it. Only the command line turns these
+Every message says what was expected, what was found, where, and how to fix it. Only the command line turns these
 into exit codes; library code raises them and never calls `sys.exit`. Anything else that escapes is a bug of ours.
 """
 

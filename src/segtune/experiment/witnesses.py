@@ -57,6 +57,7 @@ def require_processes(state: TrainerState, count: int, checkpoint: Checkpoint) -
     """
 
     def compare(_: Path, told: Any) -> str:
+        """How the number of processes that another checkpoint tells differs; empty where it does not."""
         was = told["processes"]
         return "" if was == state.processes else f"processes: {was} -> {state.processes}"
 
